@@ -1,0 +1,1 @@
+"""What happens: one short, cloud-neutral module per function."""

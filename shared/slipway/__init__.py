@@ -1,0 +1,1 @@
+"""Slipway: a serverless launcher for machine-learning jobs."""

@@ -1,0 +1,453 @@
+"""The nouns of Slipway: frozen records. Behaviour is functions over them, elsewhere.
+
+Times are seconds since the Unix epoch (float). Mappings are plain JSON values; nobody changes one in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, list or dict of them."""
+
+
+class State(StrEnum):
+    """Where an item is. `preempted` is passed through on the way back to `pending`, never rested in."""
+
+    PENDING = "pending"
+    BUILDING = "building"
+    STARTING = "starting"
+    RUNNING = "running"
+    PREEMPTED = "preempted"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({State.FINISHED, State.FAILED, State.STOPPED})
+
+
+class Stage(StrEnum):
+    """In which part of its life an item failed."""
+
+    VALIDATE = "validate"
+    BUILD = "build"
+    LAUNCH = "launch"
+    RUN = "run"
+
+
+class Desired(StrEnum):
+    """What is wished for the item. A wish is honoured in every state."""
+
+    RUN = "run"
+    STOP = "stop"
+    """Someone cancelled it: it ends as `stopped`."""
+    EXPIRE = "expire"
+    """It is past its deadline: it is stopped, and ends as `failed`."""
+
+
+class Act(StrEnum):
+    """What one step does to the world, after it has claimed the right to."""
+
+    NOTHING = "nothing"
+    PREPARE = "prepare"
+    """Have the source resolved, hashed and, where needed, built."""
+    START = "start"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class GitSource:
+    """A git repository. `version` is a branch, tag or commit; None is the remote's default branch."""
+
+    uri: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSource:
+    """A code artifact: a tar or zip file, by path or https. `sha256` (hex) is required for https."""
+
+    uri: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """A container image that exists already."""
+
+    image: str
+
+
+Source = GitSource | ArchiveSource | ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Source and entry point. Paths are relative to the root of the source, except `dockerfile`: to the build context."""
+
+    source: Source
+    entry_point: tuple[str, ...] = ()
+    dockerfile: str | None = None
+    build_context: str | None = None
+    python_version: str | None = None
+    """`3.11`; None is the version Slipway itself runs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a submitter asks for, parsed and checked on its own; not yet held against a queue."""
+
+    job: Job
+    queue: str
+    entity: str
+    project: str
+    queue_entity: str | None = None
+    """Whose queue it is, when not `entity`'s."""
+    name: str | None = None
+    run_id: str | None = None
+    author: str | None = None
+    sweep_id: str | None = None
+    resource: str | None = None
+    resource_args: Mapping[str, Json] = field(default_factory=dict)
+    template_variables: Mapping[str, Json] = field(default_factory=dict)
+    priority: int = 2
+    args: tuple[str, ...] = ()
+    run_config: Mapping[str, Json] = field(default_factory=dict)
+    artifacts: Mapping[str, Json] = field(default_factory=dict)
+    files: Mapping[str, Json] = field(default_factory=dict)
+    idempotency_key: str | None = None
+
+    @property
+    def queue_key(self) -> QueueKey:
+        return QueueKey(self.queue_entity or self.entity, self.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateVariable:
+    """A hole `{{name}}` in a queue's config and what may fill it."""
+
+    type: str
+    """string, integer, number or boolean."""
+    default: Json = None
+    enum: tuple[Json, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds an item may stay in a state. Nothing stays for ever."""
+
+    pending: float = 7 * 86400.0
+    build: float = 1800.0
+    start: float = 1800.0
+    run: float = 7 * 86400.0
+    stop: float = 70.0
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A named queue of an entity: a resource, a config template, and what submitters may change in it."""
+
+    entity: str
+    name: str
+    resource: str
+    config: Mapping[str, Json] = field(default_factory=dict)
+    template_variables: Mapping[str, TemplateVariable] = field(default_factory=dict)
+    overridable_fields: tuple[str, ...] = ()
+    """Paths in `config` (dots between keys) that a submission's resource_args may set."""
+    max_jobs: int = 1
+    """Slots; -1 is no limit, and no slot record."""
+    prioritization: bool = False
+    builder: Mapping[str, Json] = field(default_factory=dict)
+    timeouts: Timeouts = Timeouts()
+    paused: bool = False
+    version: int = 0
+
+    @property
+    def key(self) -> QueueKey:
+        return QueueKey(self.entity, self.name)
+
+    @property
+    def capped(self) -> bool:
+        return self.max_jobs >= 0
+
+
+class QueueKey(NamedTuple):
+    """Who owns a queue, and its name."""
+
+    entity: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to perform one act, until a time. It guards that act only."""
+
+    act: Act
+    until: float
+
+    def guards(self, act: Act, now: float) -> bool:
+        return self.act is act and now < self.until
+
+
+class Moment(NamedTuple):
+    """One line of an item's timeline."""
+
+    at: float
+    state: State
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A queue item: one submission on its way to a finished run.
+
+    `resource_args` is the queue's config with template variables and overrides filled in when it was
+    submitted; macros are filled in when it leaves the queue. `due` is when the tick must look at it
+    next; `deadline` is when the state it is in is over. Both None once the item is terminal.
+    """
+
+    id: str
+    submission: Submission
+    resource: str
+    resource_args: Mapping[str, Json]
+    run_id: str
+    created_at: float
+    builder: Mapping[str, Json] = field(default_factory=dict)
+    timeouts: Timeouts = Timeouts()
+    priority: int = 2
+    capped: bool = True
+    """Whether the queue had a cap when this item was admitted, so that a slot is released iff one was taken."""
+    state: State = State.PENDING
+    reason: str = ""
+    stage: Stage | None = None
+    desired: Desired = Desired.RUN
+    attempt: int = 1
+    resumes: int = 0
+    not_before: float = 0.0
+    """A refused start is not tried again before this time."""
+    image: str | None = None
+    """The image that will run. None until the source is resolved."""
+    source_hash: str | None = None
+    revision: str | None = None
+    build_id: str | None = None
+    backend_id: str | None = None
+    """The backend's own name of the run, where the backend assigns one or gave one back."""
+    exit_code: int | None = None
+    metrics: Mapping[str, Json] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    lease: Lease | None = None
+    due: float | None = None
+    deadline: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    retry_of: str | None = None
+    timeline: tuple[Moment, ...] = ()
+    version: int = 0
+    """0 is never saved; each save adds one and is guarded by the number that was loaded."""
+
+    @property
+    def queue(self) -> QueueKey:
+        return self.submission.queue_key
+
+    @property
+    def waiting(self) -> bool:
+        """Ready to start and in line for a slot."""
+        return self.state is State.PENDING and self.image is not None
+
+    @property
+    def built(self) -> bool:
+        """Its image comes from a source, so Slipway sees to it that the image exists."""
+        return not isinstance(self.submission.job.source, ImageSource)
+
+    @property
+    def slot(self) -> str:
+        """The name under which it holds a slot. An attempt cannot release the slot of the next one."""
+        return f"{self.id}.{self.attempt}"
+
+    def moved(self, state: State, at: float, reason: str = "", **changes: Any) -> Item:
+        """The same item in another state, its timeline one line longer."""
+        return replace(
+            self, state=state, reason=reason, timeline=(*self.timeline, Moment(at, state, reason)), **changes
+        )
+
+
+class Slot(StrEnum):
+    """What a save does with the item's slot, in the same atomic write."""
+
+    KEEP = "keep"
+    ACQUIRE = "acquire"
+    RELEASE = "release"
+
+
+class Presence(StrEnum):
+    """A registry's answer about one image."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNAUTHORISED = "unauthorised"
+
+
+class BuildPhase(StrEnum):
+    ABSENT = "absent"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStatus:
+    """What a builder says of one build. `log_tail` is its last 50 lines when it failed."""
+
+    phase: BuildPhase
+    build_id: str | None = None
+    reason: str = ""
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """The record that makes one build serve every item that wants its image.
+
+    Keyed by `image`. `attempt` grows when a failed build is tried again.
+    """
+
+    image: str
+    builder: str
+    attempt: int = 1
+    build_id: str | None = None
+    lease: Lease | None = None
+    version: int = 0
+
+
+class RunPhase(StrEnum):
+    ABSENT = "absent"
+    STARTING = "starting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    PREEMPTED = "preempted"
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """What a target says of one run, total over the vendor's documented states."""
+
+    phase: RunPhase
+    reason: str = ""
+    backend_id: str | None = None
+    exit_code: int | None = None
+    metrics: Mapping[str, Json] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """Which run: the name on the backend is a function of these."""
+
+    item_id: str
+    attempt: int
+    backend_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`slipway-<item>-<attempt>`: unique, ≤ 63 characters, valid as a DNS label."""
+        return f"slipway-{self.item_id}-{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Everything a target needs to start a run. Nothing in it is secret: `secrets` maps a variable to a reference."""
+
+    run: RunRef
+    run_id: str
+    image: str
+    command: tuple[str, ...]
+    """Entry point and arguments; empty for an image's own entry point without arguments."""
+    args: tuple[str, ...]
+    """The submission's arguments alone, for targets that keep them apart from the entry point."""
+    env: Mapping[str, str]
+    secrets: Mapping[str, str]
+    resource_args: Mapping[str, Json]
+    entity: str
+    project: str
+    run_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """A build: everything that decides the image, and where its context lies on this disk for now."""
+
+    image: str
+    attempt: int
+    context: str
+    """A folder. The builder copies or uploads what it needs before `start` returns."""
+    dockerfile: str
+    """The text of the Dockerfile; empty for a builder that needs none."""
+    config: Mapping[str, Json] = field(default_factory=dict)
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    platform: str | None = None
+    python_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A bearer key. Only its SHA-256 is kept. `entity` is what it may act for; `*` is every entity."""
+
+    digest: str
+    entity: str
+    name: str
+    created_at: float
+
+
+class Topic(StrEnum):
+    """The queues of the bus. A body is an item id, except on SUBMIT (a launch spec as JSON)."""
+
+    SUBMIT = "submit"
+    ADVANCE = "advance"
+    BUILD = "build"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A delivery. `receipt` names this delivery, not the message: an old one acknowledges nothing."""
+
+    topic: Topic
+    body: str
+    receipt: str
+    received: int = 1
+    """How many times it has been delivered, this one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up on, with its last error."""
+
+    id: str
+    topic: Topic
+    body: str
+    reason: str
+    received: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An event: something about a run or an image changed, look again. It carries no verdict."""
+
+    item_id: str | None = None
+    image: str | None = None
