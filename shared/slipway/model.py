@@ -239,6 +239,8 @@ class Item:
     resumes: int = 0
     not_before: float = 0.0
     """A refused start is not tried again before this time."""
+    refusals: int = 0
+    """How often in a row the backend said "not now"; the wait grows with it."""
     image: str | None = None
     """The image that will run. None until the source is resolved."""
     source_hash: str | None = None

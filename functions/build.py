@@ -1,0 +1,129 @@
+"""A source becomes an image: resolve it to an immutable revision, hash its context, ask the registry, build on a miss.
+
+The only function with a disk and minutes to spend; even so it never waits for the build.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from slipway import image as images
+from slipway.context import copy
+from slipway.errors import Permanent, Stale
+from slipway.functions.advance import advance
+from slipway.machine import LOOK_AT_BUILD, PREPARE_LEASE, failed
+from slipway.model import (
+    Act,
+    Build,
+    BuildPhase,
+    BuildRequest,
+    ImageSource,
+    Item,
+    Lease,
+    Presence,
+    Stage,
+    State,
+)
+from slipway.ports import Builder, Ports
+from slipway.step import builder_of, take_step
+
+
+def build(item_id: str, ports: Ports) -> Item | None:
+    """The item as it is afterwards: building, started at once because its image was there, or failed."""
+    item = ports.store.item(item_id)
+    if item is None or not _wants_build(item):
+        return advance(item_id, ports)
+    try:
+        with tempfile.TemporaryDirectory(prefix="slipway-source-") as folder:
+            prepared = _prepare(item, Path(folder), ports)
+    except Permanent as error:
+        prepared = _save(failed(item, Stage.BUILD, error.message, ports.clock.now()).item, ports)
+    return advance(prepared.id, ports) if prepared.state is State.BUILDING or prepared.waiting else prepared
+
+
+def _wants_build(item: Item) -> bool:
+    return item.built and (item.state is State.BUILDING or (item.state is State.PENDING and item.image is None))
+
+
+def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
+    source = item.submission.job.source
+    assert not isinstance(source, ImageSource)
+    revision = item.revision or ports.sources.resolve(source)
+    ports.sources.fetch(source, revision, folder)
+    kind = builder_of(item, ports)
+    builder = ports.builders(kind)
+    plan = images.plan(
+        folder,
+        item.submission.job,
+        builder=kind,
+        config=item.builder,
+        default_python=f"{sys.version_info.major}.{sys.version_info.minor}",
+    )
+    image = builder.image(images.name_of(item.submission.job), plan.tag)
+    known = replace(item, image=image, source_hash=plan.tag, revision=revision)
+    match builder.registry().presence(image):
+        case Presence.PRESENT:
+            ready = replace(known, lease=None, due=known.deadline)
+            after = take_step(ready, ports)
+            return _save(ready, ports) if after is ready else after
+        case Presence.UNAUTHORISED:
+            reason = f"the registry refused to say whether {image} exists: not authorised; check its credentials"
+            return _save(failed(known, Stage.BUILD, reason, ports.clock.now()).item, ports)
+        case Presence.ABSENT:
+            with tempfile.TemporaryDirectory(prefix="slipway-context-") as context:
+                copy(plan.entries, plan.context, Path(context))
+                request = BuildRequest(
+                    image=image,
+                    attempt=1,
+                    context=context,
+                    dockerfile=plan.dockerfile,
+                    config=item.builder,
+                    build_args=plan.build_args,
+                    platform=plan.platform,
+                    python_version=plan.python_version,
+                )
+                _start_once(kind, builder, request, ports)
+            return _building(known, ports)
+
+
+def _start_once(kind: str, builder: Builder, request: BuildRequest, ports: Ports) -> None:
+    """One build per image: whoever wins the guarded write of its record starts it, the others join."""
+    now = ports.clock.now()
+    record = ports.store.build(request.image)
+    if record is None:
+        record = Build(request.image, kind)
+    else:
+        phase = builder.status(record).phase
+        if phase is BuildPhase.RUNNING or (record.lease is not None and now < record.lease.until):
+            return
+        if phase is not BuildPhase.ABSENT:
+            # Failed before, or succeeded and was deleted since: a new attempt has a new name.
+            record = replace(record, attempt=record.attempt + 1, build_id=None)
+    try:
+        record = ports.store.save_build(replace(record, lease=Lease(Act.PREPARE, now + PREPARE_LEASE)))
+    except Stale:
+        return
+    try:
+        build_id = builder.start(replace(request, attempt=record.attempt)).build_id
+    except Permanent:
+        # Nothing was started, and whoever tries next need not wait for the lease to run out.
+        ports.store.save_build(replace(record, lease=None))
+        raise
+    ports.store.save_build(replace(record, build_id=build_id, lease=None))
+
+
+def _building(item: Item, ports: Ports) -> Item:
+    now = ports.clock.now()
+    if item.state is not State.BUILDING:
+        item = replace(item.moved(State.BUILDING, now, "building its image"), deadline=now + item.timeouts.build)
+    return _save(replace(item, lease=None, due=now + LOOK_AT_BUILD), ports)
+
+
+def _save(item: Item, ports: Ports) -> Item:
+    try:
+        return ports.store.save(item)
+    except Stale as lost:
+        return lost.current if isinstance(lost.current, Item) else item

@@ -1,0 +1,129 @@
+"""What people wish for items and queues: cancel, retry, change priority, apply, pause, resume, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from slipway.admission import admit
+from slipway.errors import Invalid, NotFound, Problem, Stale, nearest
+from slipway.functions.advance import advance
+from slipway.functions.submit import submit
+from slipway.model import Desired, Item, Queue, QueueKey, State
+from slipway.ports import Ports
+from slipway.spec import submission_document
+
+LIVE = (State.PENDING, State.BUILDING, State.STARTING, State.RUNNING)
+
+
+def cancel(item_id: str, ports: Ports) -> Item:
+    """Wishes the item stopped, and takes the first step towards it. An item that is over stays as it is.
+
+    Raises NotFound.
+    """
+    wished = _change(item_id, ports, lambda item: replace(item, desired=Desired.STOP))
+    return wished if wished.state.terminal else advance(item_id, ports) or wished
+
+
+def reprioritise(item_id: str, priority: int, ports: Ports) -> Item:
+    """Changes the priority of a pending item (0 first, 3 last) in a queue with prioritization. Raises NotFound, Invalid."""
+    item = existing(item_id, ports)
+    queue = ports.store.queue(item.queue)
+    if queue is None or not queue.prioritization:
+        raise Invalid(
+            Problem(
+                "priority",
+                f"queue '{item.queue.name}' is first in, first out",
+                priority,
+                "Set `prioritization: true` in the queue file and apply it.",
+            )
+        )
+    return _change(item_id, ports, lambda each: replace(each, priority=priority))
+
+
+def retry(item_id: str, ports: Ports) -> Item:
+    """Submits again what an item that is over was submitted as: a new item, held against the queue as it is now.
+
+    Raises NotFound, and Invalid while the item is not over.
+    """
+    item = existing(item_id, ports)
+    if not item.state.terminal:
+        rule = f"it is {item.state}: only an item that is over can be tried again"
+        raise Invalid(Problem("item", rule, item_id, f"`slipway cancel {item_id}` first."))
+    submission = replace(item.submission, run_id=None, idempotency_key=None)
+    return submit(submission_document(submission), ports, retry_of=item.id)
+
+
+def apply_queue(queue: Queue, ports: Ports) -> tuple[Queue, bool]:
+    """Creates or replaces the queue of that entity and name, and whether anything changed. Items keep what they copied;
+    a raised cap lets the head of the line in at once. A pause outlives an apply."""
+    while True:
+        current = ports.store.queue(queue.key)
+        if current is not None:
+            if current.resource != queue.resource:
+                rule = f"queue '{queue.key}' is for {current.resource}; a queue does not change its resource"
+                raise Invalid(Problem("resource", rule, queue.resource, "Use another name, or delete the queue first."))
+            queue = replace(queue, version=current.version, paused=queue.paused or current.paused)
+            if queue == current:
+                return current, False
+        try:
+            saved = ports.store.save_queue(replace(queue, version=current.version if current else 0))
+        except Stale:
+            continue
+        admit(queue.key, ports)
+        return saved, True
+
+
+def pause(key: QueueKey, paused: bool, ports: Ports) -> Queue:
+    """Stops, or lets go on, the starting of items. What runs goes on. Raises NotFound."""
+    while True:
+        queue = existing_queue(key, ports)
+        if queue.paused == paused:
+            return queue
+        try:
+            saved = ports.store.save_queue(replace(queue, paused=paused))
+        except Stale:
+            continue
+        if not paused:
+            admit(key, ports)
+        return saved
+
+
+def delete_queue(key: QueueKey, ports: Ports) -> None:
+    """Raises NotFound, and Invalid while the queue has items that are not over."""
+    existing_queue(key, ports)
+    live = ports.store.items(entity=key.entity, queue=key.name, states=LIVE, limit=1)
+    if live:
+        fix = "Cancel them first: `slipway cancel ITEM`; `slipway ps` lists them."
+        raise Invalid(Problem("queue", "it has items that are not over", f"{key} ({live[0].id} …)", fix))
+    ports.store.delete_queue(key)
+
+
+def existing(item_id: str, ports: Ports) -> Item:
+    """Raises NotFound."""
+    item = ports.store.item(item_id)
+    if item is None:
+        raise NotFound(f"there is no item '{item_id}'; `slipway ps --all` lists what there is")
+    return item
+
+
+def existing_queue(key: QueueKey, ports: Ports) -> Queue:
+    """Raises NotFound, naming the nearest queue of the entity."""
+    queue = ports.store.queue(key)
+    if queue is None:
+        known = [each.name for each in ports.store.queues(key.entity)]
+        raise NotFound(f"entity '{key.entity}' has no queue '{key.name}'. {nearest(key.name, known)}".strip())
+    return queue
+
+
+def _change(item_id: str, ports: Ports, change: Callable[[Item], Item]) -> Item:
+    """Applies a change to a live item, again and again until no one else's write comes between."""
+    while True:
+        item = existing(item_id, ports)
+        changed = change(item)
+        if item.state.terminal or changed == item:
+            return item
+        try:
+            return ports.store.save(changed)
+        except Stale:
+            continue

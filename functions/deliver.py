@@ -1,0 +1,62 @@
+"""One message of the bus, to the function it is for. What fails is delivered again, or buried where that is no use."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+from slipway.errors import Permanent, SlipwayError
+from slipway.functions.advance import advance
+from slipway.functions.build import build
+from slipway.functions.submit import submit
+from slipway.model import Message, Topic
+from slipway.ports import Ports
+
+log = logging.getLogger(__name__)
+
+
+def deliver(message: Message, ports: Ports) -> bool:
+    """True when the message is done and may be acknowledged; False when it was handed back or buried here."""
+    try:
+        _HANDLERS[message.topic](message.body, ports)
+    except Permanent as error:
+        log.warning("%s %s: %s", message.topic, message.body[:64], error.message)
+        ports.bus.bury(message, error.message)
+        return False
+    except SlipwayError as error:
+        log.warning("%s %s: %s; again later", message.topic, message.body[:64], error.message)
+        ports.bus.retry(message, error.message, delay=_delay(error, message.received))
+        return False
+    return True
+
+
+def _submit(body: str, ports: Ports) -> None:
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise Permanent(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Permanent(f"a launch spec is a JSON object, not {type(document).__name__}")
+    submit(document, ports)
+
+
+def _advance(body: str, ports: Ports) -> None:
+    advance(body, ports)
+
+
+def _build(body: str, ports: Ports) -> None:
+    build(body, ports)
+
+
+def _delay(error: SlipwayError, received: int) -> float:
+    """What the other side asked for, else a wait that doubles from one second to a minute."""
+    asked = getattr(error, "retry_after", None)
+    return float(asked) if asked is not None else min(2.0 ** (received - 1), 60.0)
+
+
+_HANDLERS: dict[Topic, Callable[[str, Ports], None]] = {
+    Topic.SUBMIT: _submit,
+    Topic.ADVANCE: _advance,
+    Topic.BUILD: _build,
+}

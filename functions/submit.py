@@ -1,0 +1,82 @@
+"""A submission becomes a stored item: parse, hold it against its queue, store, send its id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from slipway import names
+from slipway.errors import Invalid, Problem, nearest
+from slipway.machine import LOST_MESSAGE, PREPARE_LEASE
+from slipway.model import Act, Item, Json, Lease, Moment, Queue, State, Submission, Topic
+from slipway.ports import Ports
+from slipway.queues import DEFAULT_PRIORITY
+from slipway.spec import parse_submission
+from slipway.template import resolve
+
+
+def submit(
+    document: Mapping[str, Json],
+    ports: Ports,
+    *,
+    entity: str | None = None,
+    project: str | None = None,
+    authorise: Callable[[Submission], None] = lambda submission: None,
+    retry_of: str | None = None,
+) -> Item:
+    """The stored item; the one from before when the idempotency key is known.
+
+    `entity` and `project` are used where the launch spec names none. `authorise` raises Forbidden for a
+    submission its caller may not make. Raises Invalid with everything that is wrong with the submission.
+    """
+    submission = parse_submission(document, entity=entity, project=project)
+    authorise(submission)
+    item = ports.store.create(_item(submission, _queue(submission, ports), ports, retry_of))
+    if item.state is State.PENDING and item.version == 1:
+        # Also for a known key: the first call may have died between its write and this.
+        ports.bus.send(Topic.BUILD if item.image is None else Topic.ADVANCE, item.id)
+    return item
+
+
+def plan_item(document: Mapping[str, Json], ports: Ports, *, entity: str | None, project: str | None) -> Item:
+    """The item that `submit` would store, unstored."""
+    submission = parse_submission(document, entity=entity, project=project)
+    return _item(submission, _queue(submission, ports), ports, None)
+
+
+def _queue(submission: Submission, ports: Ports) -> Queue:
+    queue = ports.store.queue(submission.queue_key)
+    if queue is None:
+        known = [each.name for each in ports.store.queues(submission.queue_key.entity)]
+        fix = nearest(submission.queue, known) or "It has none yet: `slipway queue apply FILE` makes one."
+        rule = f"entity '{submission.queue_key.entity}' has no such queue"
+        raise Invalid(Problem("queue", rule, submission.queue, fix))
+    return queue
+
+
+def _item(submission: Submission, queue: Queue, ports: Ports, retry_of: str | None) -> Item:
+    resource_args = resolve(queue, submission)
+    now = ports.clock.now()
+    item = Item(
+        id=names.item_id(now, ports.entropy(4)),
+        submission=submission,
+        resource=queue.resource,
+        resource_args=resource_args,
+        run_id=submission.run_id or names.run_id(ports.entropy(5)),
+        created_at=now,
+        builder=queue.builder,
+        timeouts=queue.timeouts,
+        priority=submission.priority if queue.prioritization else DEFAULT_PRIORITY,
+        capped=queue.capped,
+        image=getattr(submission.job.source, "image", None),
+        deadline=now + queue.timeouts.pending,
+        due=now + LOST_MESSAGE,
+        retry_of=retry_of,
+        timeline=(Moment(now, State.PENDING, "submitted"),),
+        reason="submitted",
+    )
+    if item.image is None:
+        # The message sent to `build` is the first holder of this lease.
+        lease = Lease(Act.PREPARE, now + PREPARE_LEASE)
+        return replace(item, lease=lease, due=lease.until)
+    return item

@@ -1,0 +1,138 @@
+"""One step: look at the world, decide, claim with a guarded write, act once.
+
+Every trigger (a submission, a build event, a run event, a cancel, the clock) comes through here, and says
+nothing but "look again". So duplicate, late, lost and reordered events are the normal case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from slipway.errors import NoSlot, Permanent, Refused, SlipwayError, Stale
+from slipway.launch import launch
+from slipway.machine import Decision, Facts, decide, failed, refused
+from slipway.model import Act, BuildPhase, BuildStatus, Item, Presence, RunRef, Stage, State, Topic
+from slipway.ports import Ports
+
+
+def step(item_id: str, ports: Ports) -> Item | None:
+    """Takes the item one step on. Returns it as it is now; None when there is no such item.
+
+    Raises what the look or the act raised when nothing could be decided: the trigger is to be delivered again.
+    """
+    item = ports.store.item(item_id)
+    return item if item is None or item.state.terminal else take_step(item, ports)
+
+
+def take_step(item: Item, ports: Ports) -> Item:
+    """As `step`, of an item just loaded. Returns the very same object when there was nothing to do."""
+    facts = look(item, ports)
+    decision = decide(item, facts)
+    if decision.item is item:
+        if facts.trouble is not None:
+            raise facts.trouble
+        return item
+    try:
+        claimed = ports.store.save(decision.item, decision.slot)
+    except NoSlot:
+        return _stay_in_line(item, facts, ports)
+    except Stale as lost:
+        return _winner(lost, item)
+    return _act(decision.act, claimed, facts, ports)
+
+
+def look(item: Item, ports: Ports) -> Facts:
+    """Asks the world what `decide` needs to know in the item's state."""
+    now = ports.clock.now()
+    try:
+        if item.state in (State.PENDING, State.BUILDING):
+            return _look_before_start(item, now, ports)
+        target = ports.targets(item.resource)
+        return Facts(now, run=target.status(run_of(item)), look_again=target.look_again)
+    except SlipwayError as trouble:
+        return Facts(now, trouble=trouble)
+
+
+def run_of(item: Item) -> RunRef:
+    return RunRef(item.id, item.attempt, item.backend_id)
+
+
+def builder_of(item: Item, ports: Ports) -> str:
+    """The builder type of its queue, else the default for its resource (S8)."""
+    return str(item.builder.get("type") or ports.default_builder(item.resource))
+
+
+def _look_before_start(item: Item, now: float, ports: Ports) -> Facts:
+    image, build = None, None
+    if item.built and item.image is not None:
+        image = ports.builders(builder_of(item, ports)).registry().presence(item.image)
+        if image is Presence.ABSENT and item.state is State.BUILDING:
+            build = _build_status(item.image, now, ports)
+    queue = ports.store.queue(item.queue)
+    first = True
+    if queue is not None and queue.capped and item.image is not None:
+        head = ports.store.head(item.queue)
+        first = head is None or (item.priority, item.id) <= (head.priority, head.id)
+    return Facts(now, queue=queue, first=first, image=image, build=build)
+
+
+def _build_status(image: str, now: float, ports: Ports) -> BuildStatus:
+    record = ports.store.build(image)
+    if record is None:
+        return BuildStatus(BuildPhase.ABSENT)
+    status = ports.builders(record.builder).status(record)
+    if status.phase is BuildPhase.ABSENT and record.lease is not None and now < record.lease.until:
+        return BuildStatus(BuildPhase.RUNNING, reason="being started")
+    return status
+
+
+def _act(act: Act, item: Item, facts: Facts, ports: Ports) -> Item:
+    match act:
+        case Act.PREPARE:
+            ports.bus.send(Topic.BUILD, item.id)
+        case Act.START:
+            return _start(item, facts, ports)
+        case Act.STOP:
+            ports.targets(item.resource).stop(run_of(item))
+        case Act.NOTHING:
+            pass
+    return item
+
+
+def _start(item: Item, facts: Facts, ports: Ports) -> Item:
+    """What the backend answers is itself a fact. A Temporary leaves the lease: the outcome is unknown, look first."""
+    target = ports.targets(item.resource)
+    try:
+        run = target.start(launch(item))
+    except Refused as refusal:
+        return _note(refused(item, refusal, ports.clock.now()), item, ports)
+    except Permanent as error:
+        return _note(failed(item, Stage.LAUNCH, error.message, ports.clock.now()), item, ports)
+    learnt = decide(item, Facts(ports.clock.now(), run=run, look_again=target.look_again))
+    return item if learnt.item is item else _note(learnt, item, ports)
+
+
+def _note(decision: Decision, item: Item, ports: Ports) -> Item:
+    """Writes down the outcome of a start. Whoever lost the race and left a run that nobody wants stops it."""
+    try:
+        saved = ports.store.save(decision.item, decision.slot)
+    except Stale as lost:
+        now = _winner(lost, item)
+        if now.state.terminal or now.attempt != item.attempt:
+            ports.targets(item.resource).stop(run_of(item))
+        return now
+    return _act(decision.act, saved, Facts(ports.clock.now()), ports)
+
+
+def _stay_in_line(item: Item, facts: Facts, ports: Ports) -> Item:
+    decision = decide(item, replace(facts, full=True))
+    if decision.item is item:
+        return item
+    try:
+        return ports.store.save(decision.item, decision.slot)
+    except Stale as lost:
+        return _winner(lost, item)
+
+
+def _winner(lost: Stale, item: Item) -> Item:
+    return lost.current if isinstance(lost.current, Item) else item

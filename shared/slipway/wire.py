@@ -1,0 +1,125 @@
+"""The one place where adapters are chosen and made: settings in, `Ports` out, once per process.
+
+Names map to "module:Class", so that nothing is imported before it is used, and the core imports no adapter.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from slipway.errors import Invalid, Problem, nearest
+from slipway.ports import Builder, Ports, Registry, Target, Watcher
+
+RESOURCES = ("local-container", "local-process")
+BUILDERS = ("docker", "environment", "noop")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one machine's Slipway is told at its start."""
+
+    home: Path
+    """The data folder: database, runs, builds, environments, secrets."""
+    synchronous: str = "NORMAL"
+    """SQLite's: NORMAL is safe against kill -9, FULL against power loss too."""
+    local_paths: bool = False
+    """Whether a submission may name a path on this machine as its source."""
+    private_addresses: bool = False
+    """Whether a submission may have Slipway connect to loopback, link-local and private addresses."""
+    insecure_git: bool = False
+    """Whether git:// and http:// are taken too, which prove nothing about who answers."""
+    destination: str | None = None
+    """Where built images are pushed, `registry.example.com/repository`; None keeps them in Docker's own store."""
+    visibility: float = 60.0
+    """Seconds a received message is invisible to other workers."""
+
+    @staticmethod
+    def default_home(environ: Mapping[str, str] = os.environ) -> Path:
+        """`$SLIPWAY_HOME`, else `~/.local/share/slipway`."""
+        if environ.get("SLIPWAY_HOME"):
+            return Path(environ["SLIPWAY_HOME"]).expanduser().resolve()
+        return Path(environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "slipway"
+
+
+def local(settings: Settings) -> Ports:
+    """Everything on this machine: SQLite, processes, Docker."""
+    home = settings.home
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    clock = _load("slipway.adapters.local.clock:SystemClock")()
+    database = _load("slipway.adapters.local.database:Database")(home, synchronous=settings.synchronous)
+    wakeup = _load("slipway.adapters.local.wakeup:Wakeup")(home)
+    secrets = _load("slipway.adapters.local.secrets:LocalSecrets")(home, os.environ)
+
+    @cache
+    def target(resource: str) -> Target:
+        where = {
+            "local-process": "slipway.adapters.local.process:ProcessTarget",
+            "local-container": "slipway.adapters.local.container:ContainerTarget",
+        }
+        return cast(Target, _load(where[_known("resource", resource, where)])(home, secrets))
+
+    @cache
+    def builder(kind: str) -> Builder:
+        makers: dict[str, Callable[[], Any]] = {
+            "environment": lambda: _load("slipway.adapters.local.environment:EnvironmentBuilder")(home),
+            "docker": lambda: _load("slipway.adapters.local.docker_builder:DockerBuilder")(
+                home, destination=settings.destination, registry=_registry(settings)
+            ),
+            "noop": lambda: _load("slipway.adapters.local.noop:NoopBuilder")(),
+        }
+        return cast(Builder, makers[_known("builder.type", kind, makers)]())
+
+    def watchers() -> Sequence[Watcher]:
+        found: list[Watcher] = [_load("slipway.adapters.local.watch:ProcessWatcher")(home)]
+        if shutil.which("docker"):
+            found.append(_load("slipway.adapters.local.container:ContainerWatcher")())
+        return found
+
+    return Ports(
+        store=_load("slipway.adapters.local.store:SqliteStore")(database),
+        bus=_load("slipway.adapters.local.bus:SqliteBus")(database, clock, wakeup, visibility=settings.visibility),
+        sources=_load("slipway.adapters.local.sources:LocalSources")(
+            local_paths=settings.local_paths,
+            private_addresses=settings.private_addresses,
+            insecure_git=settings.insecure_git,
+        ),
+        targets=target,
+        builders=builder,
+        secrets=secrets,
+        clock=clock,
+        entropy=os.urandom,
+        default_builder=default_builder,
+        watchers=watchers,
+    )
+
+
+def default_builder(resource: str) -> str:
+    """S8: `docker` when a docker CLI is found, else `noop`. A local process needs no image but an environment."""
+    if resource == "local-process":
+        return "environment"
+    return "docker" if shutil.which("docker") else "noop"
+
+
+def _registry(settings: Settings) -> Registry:
+    if settings.destination is None:
+        return cast(Registry, _load("slipway.adapters.local.docker_images:DockerImages")())
+    credentials = _load("slipway.adapters.local.docker_login:credentials")
+    return cast(Registry, _load("slipway.adapters.oci.registry:OciRegistry")(credentials))
+
+
+def _known(field: str, name: str, known: Mapping[str, object]) -> str:
+    if name not in known:
+        raise Invalid(Problem(field, "this deployment has none of that name", name, nearest(name, known)))
+    return name
+
+
+def _load(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(import_module(module), name)
