@@ -26,7 +26,7 @@ def cancel(item_id: str, ports: Ports) -> Item:
 
 
 def reprioritise(item_id: str, priority: int, ports: Ports) -> Item:
-    """Changes the priority of a pending item (0 first, 3 last) in a queue with prioritization. Raises NotFound, Invalid."""
+    """Changes the priority (0 first, 3 last) of an item in a queue with prioritization. Raises NotFound, Invalid."""
     item = existing(item_id, ports)
     queue = ports.store.queue(item.queue)
     if queue is None or not queue.prioritization:

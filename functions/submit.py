@@ -21,7 +21,7 @@ def submit(
     *,
     entity: str | None = None,
     project: str | None = None,
-    authorise: Callable[[Submission], None] = lambda submission: None,
+    authorise: Callable[[Submission], None] = lambda _: None,
     retry_of: str | None = None,
 ) -> Item:
     """The stored item; the one from before when the idempotency key is known.

@@ -236,7 +236,7 @@ def _alive(item: Item, run: RunStatus, facts: Facts) -> Decision:
     if run.phase is RunPhase.RUNNING and item.state is State.STARTING:
         known = replace(
             known.moved(State.RUNNING, now, run.reason),
-            lease=None,
+            lease=item.lease if item.lease is not None and item.lease.act is Act.STOP else None,
             started_at=now,
             due=now + facts.look_again,
             deadline=now + item.timeouts.run,

@@ -91,7 +91,7 @@ Source = GitSource | ArchiveSource | ImageSource
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Source and entry point. Paths are relative to the root of the source, except `dockerfile`: to the build context."""
+    """Source and entry point. Paths are relative to the source's root, but `dockerfile` to the build context."""
 
     source: Source
     entry_point: tuple[str, ...] = ()

@@ -67,10 +67,10 @@ class Store(Protocol):
     def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:
         """Guarded by `item.version`; returns it with version + 1.
 
-        In the same atomic write the item's slot (`item.slot`) in its queue is taken or given back: both are idempotent.
-        Raises Stale(current) when someone saved it since, and NoSlot when ACQUIRE finds `max_jobs` slots taken by others;
-        neither writes anything. A queue without a cap, or that is gone, has no slot record: ACQUIRE always succeeds.
-        RELEASE gives back the slot of every attempt up to and including `item.attempt`."""
+        In the same atomic write the item's slot (`item.slot`) in its queue is taken or given back, both idempotent.
+        Raises Stale(current) when someone saved it since, and NoSlot when ACQUIRE finds `max_jobs` slots taken by
+        others; neither writes anything. A queue without a cap, or that is gone, has no slot record: ACQUIRE always
+        succeeds. RELEASE gives back the slot of every attempt up to and including `item.attempt`."""
         ...
 
     def items(
@@ -198,8 +198,9 @@ class Target(Protocol):
     """Seconds after which a running item is looked at again although no event came."""
 
     def start(self, launch: Launch) -> RunStatus:
-        """Start the run, or adopt it when it is there already and ours (AlreadyExists when it is not). Refused: not now,
-        nothing was started. Temporary: unknown, look before trying again."""
+        """Start the run, or adopt it when it is there already and ours (AlreadyExists when it is not).
+
+        Refused: not now, nothing was started. Temporary: unknown, look before trying again."""
         ...
 
     def status(self, run: RunRef) -> RunStatus: ...

@@ -38,7 +38,7 @@ def take_step(item: Item, ports: Ports) -> Item:
         return _stay_in_line(item, facts, ports)
     except Stale as lost:
         return _winner(lost, item)
-    return _act(decision.act, claimed, facts, ports)
+    return _act(decision.act, claimed, ports)
 
 
 def look(item: Item, ports: Ports) -> Facts:
@@ -86,12 +86,12 @@ def _build_status(image: str, now: float, ports: Ports) -> BuildStatus:
     return status
 
 
-def _act(act: Act, item: Item, facts: Facts, ports: Ports) -> Item:
+def _act(act: Act, item: Item, ports: Ports) -> Item:
     match act:
         case Act.PREPARE:
             ports.bus.send(Topic.BUILD, item.id)
         case Act.START:
-            return _start(item, facts, ports)
+            return _start(item, ports)
         case Act.STOP:
             ports.targets(item.resource).stop(run_of(item))
         case Act.NOTHING:
@@ -99,7 +99,7 @@ def _act(act: Act, item: Item, facts: Facts, ports: Ports) -> Item:
     return item
 
 
-def _start(item: Item, facts: Facts, ports: Ports) -> Item:
+def _start(item: Item, ports: Ports) -> Item:
     """What the backend answers is itself a fact. A Temporary leaves the lease: the outcome is unknown, look first."""
     target = ports.targets(item.resource)
     try:
@@ -121,7 +121,7 @@ def _note(decision: Decision, item: Item, ports: Ports) -> Item:
         if now.state.terminal or now.attempt != item.attempt:
             ports.targets(item.resource).stop(run_of(item))
         return now
-    return _act(decision.act, saved, Facts(ports.clock.now()), ports)
+    return _act(decision.act, saved, ports)
 
 
 def _stay_in_line(item: Item, facts: Facts, ports: Ports) -> Item:
