@@ -180,6 +180,18 @@ class TestWhatIsParticular(ProcessFixtures):
         status = self.ended(target, launch("echo a; echo b; echo; echo '  ValueError: no'; exit 3"))
         assert status.reason == "exit code 3: b | ValueError: no"
 
+    def test_a_secret_of_many_lines_is_hidden_line_by_line(
+        self, target: ProcessTarget, launch: MakeLaunch, home: Path
+    ) -> None:
+        key = home / "secrets" / "KEY"
+        key.parent.mkdir()
+        key.write_text("-----BEGIN-----\nabcdef\n")
+        key.chmod(0o600)
+        asked = launch('echo "$KEY"; exit 1', secrets={"KEY": "KEY"})
+        assert self.ended(target, asked).reason == "exit code 1: *** | ***"
+        key.chmod(0o644)
+        assert target.status(asked.run).reason == "exit code 1"
+
     def test_a_run_whose_supervisor_and_process_vanished_is_failed(
         self, target: ProcessTarget, launch: MakeLaunch, home: Path
     ) -> None:

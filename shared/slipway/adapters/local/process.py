@@ -26,7 +26,7 @@ from typing import Any
 from slipway.adapters.local.metrics import read_metrics
 from slipway.adapters.local.process_args import ProcessArgs
 from slipway.adapters.local.supervised import Phase, Status, Supervised
-from slipway.errors import AlreadyExists, Invalid, Permanent, Problem, Refused
+from slipway.errors import AlreadyExists, Invalid, Permanent, Problem, Refused, SlipwayError
 from slipway.model import Launch, RunPhase, RunRef, RunStatus
 from slipway.ports import Secrets
 
@@ -123,10 +123,12 @@ class ProcessTarget:
     def _with_last_words(self, folder: Path, process: Supervised, reason: str) -> str:
         """The reason and the last two lines of the log, without the run's secrets: a reason is stored and shown."""
         words = " | ".join([line.strip() for line in process.tail(20).splitlines() if line.strip()][-2:])
-        for reference in _record(folder).get("secrets", ()):
-            value = self._secrets.get(reference)
-            if value:
-                words = words.replace(value, "***")
+        try:
+            for reference in _record(folder).get("secrets", ()):
+                for line in (self._secrets.get(reference) or "").split("\n"):
+                    words = words.replace(line.strip(), "***") if line.strip() else words
+        except SlipwayError:
+            words = ""  # a secret that cannot be read now cannot be hidden either
         return f"{reason}: {words[-_WORDS:]}" if words else reason
 
 

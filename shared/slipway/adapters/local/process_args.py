@@ -57,15 +57,13 @@ def _entries(env: Json, problems: list[Problem]) -> Iterable[tuple[str, str | No
             if value is None or isinstance(value, str | int | float):
                 yield str(name), _text(value)
             else:
-                problems.append(
-                    Problem(f"resource_args.env.{name}", "must be a text, a number, a boolean or null", value)
-                )
+                problems.append(Problem(f"resource_args.env.{name}", "must be text, a number, a boolean or null"))
     elif isinstance(env, list | tuple) and all(isinstance(entry, str) for entry in env):
         for entry in env:
             name, equals, value = entry.partition("=")
             yield name, value if equals else None
     else:
-        problems.append(Problem("resource_args.env", "must be an object, or a list of NAME=value", env))
+        problems.append(Problem("resource_args.env", "must be an object, or a list of NAME=value"))
 
 
 def _text(value: Json) -> str | None:

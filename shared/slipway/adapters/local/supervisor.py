@@ -142,7 +142,8 @@ def born(pid: int) -> int:
 
 def answer(word: bytes) -> None:
     """Tell the starter, and let go of its pipes: it waits for their end. Our own troubles go to the log from now on."""
-    os.write(1, word)
+    with suppress(OSError):  # the starter may be dead by now
+        os.write(1, word)
     null = os.open(os.devnull, os.O_RDWR)
     log = os.open(b"log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(null, 0)
