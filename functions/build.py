@@ -63,10 +63,10 @@ def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
         default_python=f"{sys.version_info.major}.{sys.version_info.minor}",
     )
     image = builder.image(images.name_of(item.submission.job), plan.tag)
-    known = replace(item, image=image, source_hash=plan.tag, revision=revision)
+    known = item.but(image=image, source_hash=plan.tag, revision=revision)
     match builder.registry().presence(image):
         case Presence.PRESENT:
-            ready = replace(known, lease=None, due=known.deadline)
+            ready = known.but(lease=None, due=known.deadline)
             after = take_step(ready, ports)
             return _save(ready, ports) if after is ready else after
         case Presence.UNAUTHORISED:
@@ -118,8 +118,8 @@ def _start_once(kind: str, builder: Builder, request: BuildRequest, ports: Ports
 def _building(item: Item, ports: Ports) -> Item:
     now = ports.clock.now()
     if item.state is not State.BUILDING:
-        item = replace(item.moved(State.BUILDING, now, "building its image"), deadline=now + item.timeouts.build)
-    return _save(replace(item, lease=None, due=now + LOOK_AT_BUILD), ports)
+        item = item.moved(State.BUILDING, now, "building its image", deadline=now + item.timeouts.build)
+    return _save(item.but(lease=None, due=now + LOOK_AT_BUILD), ports)
 
 
 def _save(item: Item, ports: Ports) -> Item:

@@ -21,7 +21,7 @@ def cancel(item_id: str, ports: Ports) -> Item:
 
     Raises NotFound.
     """
-    wished = _change(item_id, ports, lambda item: replace(item, desired=Desired.STOP))
+    wished = _change(item_id, ports, lambda item: item.but(desired=Desired.STOP))
     return wished if wished.state.terminal else advance(item_id, ports) or wished
 
 
@@ -38,7 +38,7 @@ def reprioritise(item_id: str, priority: int, ports: Ports) -> Item:
                 "Set `prioritization: true` in the queue file and apply it.",
             )
         )
-    return _change(item_id, ports, lambda each: replace(each, priority=priority))
+    return _change(item_id, ports, lambda each: each.but(priority=priority))
 
 
 def retry(item_id: str, ports: Ports) -> Item:

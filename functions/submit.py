@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from slipway import names
 from slipway.errors import Invalid, Problem, nearest
 from slipway.machine import LOST_MESSAGE, PREPARE_LEASE
-from slipway.model import Act, Item, Json, Lease, Moment, Queue, State, Submission, Topic
+from slipway.model import DEFAULT_PRIORITY, Act, Item, Json, Lease, Moment, Queue, State, Submission, Topic
 from slipway.ports import Ports
-from slipway.queues import DEFAULT_PRIORITY
 from slipway.spec import parse_submission
 from slipway.template import resolve
 
@@ -78,5 +76,5 @@ def _item(submission: Submission, queue: Queue, ports: Ports, retry_of: str | No
     if item.image is None:
         # The message sent to `build` is the first holder of this lease.
         lease = Lease(Act.PREPARE, now + PREPARE_LEASE)
-        return replace(item, lease=lease, due=lease.until)
+        return item.but(lease=lease, due=lease.until)
     return item

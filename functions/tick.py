@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from slipway.admission import admit
 from slipway.errors import SlipwayError, Stale
@@ -38,6 +37,6 @@ def _postpone(item_id: str, ports: Ports) -> None:
     if item is None or item.due is None:
         return
     try:
-        ports.store.save(replace(item, due=ports.clock.now() + POSTPONE))
+        ports.store.save(item.but(due=ports.clock.now() + POSTPONE))
     except Stale:
         return

@@ -14,7 +14,7 @@ slot, so that a slot, which stands for a machine, is never held by a build. Ever
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from slipway.errors import Refused, SlipwayError
 from slipway.model import (
@@ -110,12 +110,14 @@ def refused(item: Item, refusal: Refused, now: float) -> Decision:
     kept = item
     if len(item.timeline) > 1 and item.timeline[-2][1:] == (State.PENDING, reason):
         # The same refusal again: the timeline keeps when it was first heard, not each repetition.
-        kept = replace(item, timeline=item.timeline[:-2])
+        kept = item.but(timeline=item.timeline[:-2])
         since = item.timeline[-2].at
     else:
         since = now
-    waiting = replace(
-        kept.moved(State.PENDING, since, reason),
+    waiting = kept.moved(
+        State.PENDING,
+        since,
+        reason,
         lease=None,
         refusals=item.refusals + 1,
         not_before=now + wait,
@@ -180,25 +182,26 @@ def _ready(item: Item, facts: Facts) -> Decision:
     now = facts.now
     queue = facts.queue
     if queue is not None and not queue.paused and facts.first and not facts.full and item.not_before <= now:
-        starting = replace(
-            item.moved(State.STARTING, now),
+        starting = item.moved(
+            State.STARTING,
+            now,
             capped=queue.capped,
             lease=Lease(Act.START, now + START_LEASE),
             due=now + START_LEASE,
             deadline=now + item.timeouts.start,
         )
-        return Decision(starting, Act.START, Slot.ACQUIRE)
+        return Decision(starting, Act.START, Slot.ACQUIRE if queue.capped else Slot.KEEP)
     deadline = _pending_deadline(item)
     if item.state is State.BUILDING:
-        waiting = replace(item.moved(State.PENDING, now, "its image is ready"), lease=None, due=deadline)
-        return Decision(replace(waiting, deadline=deadline))
+        ready = item.moved(State.PENDING, now, "its image is ready", lease=None, due=deadline, deadline=deadline)
+        return Decision(ready)
     return _rest(item, now, max(item.not_before, now + LOST_MESSAGE) if item.not_before > now else deadline)
 
 
 def _prepare(item: Item, now: float) -> Decision:
     lease = Lease(Act.PREPARE, now + PREPARE_LEASE)
     image = item.image if item.state is State.BUILDING else None
-    return Decision(replace(item, image=image, lease=lease, due=lease.until), Act.PREPARE)
+    return Decision(item.but(image=image, lease=lease, due=lease.until), Act.PREPARE)
 
 
 def _launched(item: Item, facts: Facts) -> Decision:
@@ -222,7 +225,7 @@ def _absent(item: Item, now: float) -> Decision:
             return _rest(item, now, item.lease.until)
         if item.desired is Desired.RUN and item.deadline is not None and now < item.deadline:
             lease = Lease(Act.START, now + START_LEASE)
-            return Decision(replace(item, lease=lease, due=lease.until), Act.START)
+            return Decision(item.but(lease=lease, due=lease.until), Act.START)
     if item.desired is Desired.STOP:
         return _end(item, now, State.STOPPED, "cancelled")
     if item.desired is Desired.EXPIRE or item.state is State.STARTING:
@@ -234,20 +237,22 @@ def _alive(item: Item, run: RunStatus, facts: Facts) -> Decision:
     now = facts.now
     known = _learn(item, run)
     if run.phase is RunPhase.RUNNING and item.state is State.STARTING:
-        known = replace(
-            known.moved(State.RUNNING, now, run.reason),
+        known = known.moved(
+            State.RUNNING,
+            now,
+            run.reason,
             lease=item.lease if item.lease is not None and item.lease.act is Act.STOP else None,
             started_at=now,
             due=now + facts.look_again,
             deadline=now + item.timeouts.run,
         )
     elif item.desired is Desired.RUN and item.deadline is not None and now >= item.deadline:
-        known = replace(known, desired=Desired.EXPIRE)
+        known = known.but(desired=Desired.EXPIRE)
     if known.desired is not Desired.RUN:
         if known.lease is not None and known.lease.guards(Act.STOP, now):
             return _rest(known, now, known.lease.until)
         lease = Lease(Act.STOP, now + item.timeouts.stop)
-        return Decision(replace(known, lease=lease, due=lease.until, reason="stopping"), Act.STOP)
+        return Decision(known.but(lease=lease, due=lease.until, reason="stopping"), Act.STOP)
     return _rest(known, now, min(now + facts.look_again, known.deadline or now + facts.look_again))
 
 
@@ -269,8 +274,7 @@ def _preempted(item: Item, run: RunStatus, now: float) -> Decision:
     if item.resumes >= MAX_RESUMES:
         return failed(known, Stage.RUN, f"preempted {item.resumes + 1} times; resumed {MAX_RESUMES} times at most", now)
     again = known.moved(State.PREEMPTED, now, run.reason).moved(State.PENDING, now, "preempted; in line again")
-    again = replace(
-        again,
+    again = again.but(
         attempt=item.attempt + 1,
         resumes=item.resumes + 1,
         refusals=0,
@@ -278,19 +282,19 @@ def _preempted(item: Item, run: RunStatus, now: float) -> Decision:
         lease=None,
         due=now + LOST_MESSAGE,
     )
-    return Decision(replace(again, deadline=_pending_deadline(again)), slot=_release(item))
+    return Decision(again.but(deadline=_pending_deadline(again)), slot=_release(item))
 
 
 def _end(item: Item, now: float, state: State, reason: str, stage: Stage | None = None) -> Decision:
-    over = item.moved(state, now, reason)
-    return Decision(replace(over, stage=stage, lease=None, due=None, deadline=None, ended_at=now), slot=_release(item))
+    over = item.moved(state, now, reason, stage=stage, lease=None, due=None, deadline=None, ended_at=now)
+    return Decision(over, slot=_release(item))
 
 
 def _rest(item: Item, now: float, due: float) -> Decision:
     """Nothing to do until `due`. Written down only when the tick would otherwise come again and again."""
     if item.due is not None and item.due > now:
         return Decision(item)
-    return Decision(replace(item, due=due))
+    return Decision(item.but(due=due))
 
 
 def _learn(item: Item, run: RunStatus) -> Item:
@@ -303,7 +307,7 @@ def _learn(item: Item, run: RunStatus) -> Item:
     }
     if all(getattr(item, name) == value for name, value in told.items()):
         return item
-    return replace(item, **told)  # type: ignore[arg-type]
+    return item.but(**told)
 
 
 def _release(item: Item) -> Slot:

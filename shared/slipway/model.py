@@ -6,12 +6,15 @@ Times are seconds since the Unix epoch (float). Mappings are plain JSON values; 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 Json = Any
 """A JSON value: None, bool, int, float, str, list or dict of them."""
+
+DEFAULT_PRIORITY = 2
+"""Of 0 (critical) to 3 (low), as in W&B Launch."""
 
 
 class State(StrEnum):
@@ -118,7 +121,7 @@ class Submission:
     resource: str | None = None
     resource_args: Mapping[str, Json] = field(default_factory=dict)
     template_variables: Mapping[str, Json] = field(default_factory=dict)
-    priority: int = 2
+    priority: int = DEFAULT_PRIORITY
     args: tuple[str, ...] = ()
     run_config: Mapping[str, Json] = field(default_factory=dict)
     artifacts: Mapping[str, Json] = field(default_factory=dict)
@@ -211,7 +214,7 @@ class Moment(NamedTuple):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Item:
     """A queue item: one submission on its way to a finished run.
 
@@ -228,7 +231,7 @@ class Item:
     created_at: float
     builder: Mapping[str, Json] = field(default_factory=dict)
     timeouts: Timeouts = Timeouts()
-    priority: int = 2
+    priority: int = DEFAULT_PRIORITY
     capped: bool = True
     """Whether the queue had a cap when this item was admitted, so that a slot is released iff one was taken."""
     state: State = State.PENDING
@@ -245,7 +248,6 @@ class Item:
     """The image that will run. None until the source is resolved."""
     source_hash: str | None = None
     revision: str | None = None
-    build_id: str | None = None
     backend_id: str | None = None
     """The backend's own name of the run, where the backend assigns one or gave one back."""
     exit_code: int | None = None
@@ -280,11 +282,23 @@ class Item:
         """The name under which it holds a slot. An attempt cannot release the slot of the next one."""
         return f"{self.id}.{self.attempt}"
 
+    def but(self, **changes: Any) -> Item:
+        """The same item with other values in some fields: `dataclasses.replace`, at a tenth of its cost.
+
+        An item has forty fields and is copied at every turn of a step. Copying the instance's dictionary
+        (which is why this class has no slots) does not go through `__init__` field by field.
+        """
+        if not changes.keys() <= Item.__dataclass_fields__.keys():
+            raise TypeError(f"not fields of an item: {', '.join(changes.keys() - Item.__dataclass_fields__.keys())}")
+        other = object.__new__(Item)
+        other.__dict__.update(self.__dict__)
+        other.__dict__.update(changes)
+        return other
+
     def moved(self, state: State, at: float, reason: str = "", **changes: Any) -> Item:
         """The same item in another state, its timeline one line longer."""
-        return replace(
-            self, state=state, reason=reason, timeline=(*self.timeline, Moment(at, state, reason)), **changes
-        )
+        timeline = (*self.timeline, Moment(at, state, reason))
+        return self.but(state=state, reason=reason, timeline=timeline, **changes)
 
 
 class Slot(StrEnum):

@@ -245,4 +245,6 @@ class Ports:
     entropy: Callable[[int], bytes]
     default_builder: Callable[[str], str]
     """resource → builder type, for a queue that names none (S8)."""
+    base_url: str | None = None
+    """The W&B server that runs report to; None is W&B's own default."""
     watchers: Callable[[], Sequence[Watcher]] = field(default=lambda: ())

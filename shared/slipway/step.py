@@ -103,7 +103,7 @@ def _start(item: Item, ports: Ports) -> Item:
     """What the backend answers is itself a fact. A Temporary leaves the lease: the outcome is unknown, look first."""
     target = ports.targets(item.resource)
     try:
-        run = target.start(launch(item))
+        run = target.start(launch(item, base_url=ports.base_url))
     except Refused as refusal:
         return _note(refused(item, refusal, ports.clock.now()), item, ports)
     except Permanent as error:

@@ -37,6 +37,8 @@ class Settings:
     """Whether git:// and http:// are taken too, which prove nothing about who answers."""
     destination: str | None = None
     """Where built images are pushed, `registry.example.com/repository`; None keeps them in Docker's own store."""
+    base_url: str | None = None
+    """The W&B server that runs report to (WANDB_BASE_URL); None is W&B's own default."""
     visibility: float = 60.0
     """Seconds a received message is invisible to other workers."""
 
@@ -96,6 +98,7 @@ def local(settings: Settings) -> Ports:
         clock=clock,
         entropy=os.urandom,
         default_builder=default_builder,
+        base_url=settings.base_url,
         watchers=watchers,
     )
 

@@ -86,7 +86,7 @@ class MemoryStore:
 
     # --- items
     def create(self, item: Item) -> Item:
-        after = replace(item, version=1)
+        after = item.but(version=1)
         row = _row(after)
         key = (item.submission.entity, item.submission.idempotency_key)
         with self._lock:
@@ -106,7 +106,7 @@ class MemoryStore:
         return None if row is None else row.item
 
     def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:
-        after = replace(item, version=item.version + 1)
+        after = item.but(version=item.version + 1)
         row = _row(after)
         with self._lock:
             before = self._items.get(item.id)

@@ -1,0 +1,1 @@
+"""What is fast and what is small, measured on the machine at hand against the limit of its own disk."""

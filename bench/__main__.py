@@ -1,0 +1,32 @@
+"""Prints the table of `make bench`. Exits 1 when a figure misses its bound."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import counts, drain, latency
+from bench.figure import Figure
+
+
+def main() -> int:
+    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    figures: list[Figure] = []
+    for title, measure in (
+        ("counting", counts.figures),
+        ("draining 2,000 items, over and over", drain.figures),
+        ("submitting once a second", latency.figures),
+    ):
+        console.print(f"{title} …", style="dim")
+        figures.extend(measure())
+    table = Table("what", "measured", "bound", "")
+    for figure in figures:
+        table.add_row(figure.what, figure.measured, figure.bound, "[green]ok[/]" if figure.ok else "[red]missed[/]")
+    console.print(table)
+    return 0 if all(figure.ok for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
