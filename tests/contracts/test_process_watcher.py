@@ -52,8 +52,9 @@ class TestProcessWatcher(WatcherFixtures, WatcherContract):
 
 
 class TestWhatIsParticular(WatcherFixtures):
-    def test_the_end_of_a_build_is_told_by_its_image(self, watcher: ProcessWatcher, home: Path) -> None:
-        start(home / "builds" / "digits-1", "image:team/digits:abc", "true")
+    @pytest.mark.parametrize("folder", ["builds/digits-1", "builds/digits-1/process"])
+    def test_the_end_of_a_build_is_told_by_its_image(self, watcher: ProcessWatcher, home: Path, folder: str) -> None:
+        start(home / folder, "image:team/digits:abc", "true")
         assert list(watcher.changes(20.0)) == [Changed(image="team/digits:abc")]
 
     def test_a_start_alone_is_no_change(self, watcher: ProcessWatcher, home: Path) -> None:
