@@ -1,0 +1,155 @@
+"""What a submitter may not put into resource args, whatever the queue opens. Data, then the few lines that read it.
+
+It holds for a submission's overrides only: a queue's own config, and so its owner, is not limited. The rules are those
+of W&B's agent (its policy for untrusted resource args), and ours for the environment: a variable without a value would
+be read from the launching machine, and WANDB_ and SLIPWAY_ variables say who a run is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from slipway.documents import is_number, join
+from slipway.errors import Problem
+from slipway.model import Json
+
+DOCKER_OPTIONS = frozenset(
+    (
+        *("command", "cpu", "cpu-period", "cpu-quota", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems"),
+        *("m", "memory", "memory-reservation", "memory-swap", "shm-size", "pids-limit", "ulimit", "gpus"),
+        *("e", "env", "name", "platform", "w", "workdir"),
+    )
+)
+"""All that a submitter may set of `docker run`'s options."""
+DOCKER_LISTS = frozenset({"e", "env", "ulimit"})
+"""Those that may be repeated."""
+
+KUBERNETES_PRESENT = {
+    "securityContext": "Slipway manages the security context of pods and containers",
+    "hostPath": "it mounts the node's own disk",
+    "serviceAccountToken": "it mounts a token of the cluster",
+}
+"""Field → reason: refused with any value."""
+KUBERNETES_TRUE = {
+    "hostPID": "it shares the node's processes",
+    "hostIPC": "it shares the node's memory",
+    "hostNetwork": "it shares the node's network",
+    "hostUsers": "it shares the node's users",
+    "hostPort": "it opens a port of the node",
+    "shareProcessNamespace": "containers of a pod would see each other's processes",
+    "automountServiceAccountToken": "it mounts a token of the cluster",
+    "serviceAccountName": "it decides what the run may do in the cluster",
+    "serviceAccount": "it decides what the run may do in the cluster",
+}
+"""Field → reason: refused with any value but false, 0, "" and null."""
+
+RESERVED = ("WANDB_", "SLIPWAY_")
+
+_OWNER = "Ask the queue's owner to set it in the queue's config."
+
+
+def check(resource: str, overrides: Mapping[str, Json]) -> list[Problem]:
+    """The overrides that a submitter may not make, wherever they stand. A resource without rules has none."""
+    return list(_RULES.get(resource, _nothing)(overrides))
+
+
+def option_name(key: str) -> str:
+    """A `docker run` option as it is compared: `--SHM_SIZE` is `shm-size`."""
+    return key.strip().lstrip("-").replace("_", "-").lower()
+
+
+def _docker(overrides: Mapping[str, Json]) -> Iterator[Problem]:
+    for key, value in overrides.items():
+        name, path = option_name(key), join("resource_args", key)
+        if name not in DOCKER_OPTIONS:
+            fix = f"{_OWNER} Submitters may set: {', '.join(sorted(DOCKER_OPTIONS))}."
+            yield Problem(path, f"a submitter may not set docker's '{name}'", fix=fix)
+        elif name in ("e", "env"):
+            yield from _environment(path, value)
+        elif name in DOCKER_LISTS and isinstance(value, list):
+            if not value or not all(_single(each) for each in value):
+                yield Problem(path, "must be a list, not empty, of texts or numbers")
+        elif not _single(value):
+            yield Problem(path, "must be one text or number")
+
+
+def _process(overrides: Mapping[str, Json]) -> Iterator[Problem]:
+    for key, value in overrides.items():
+        path = join("resource_args", key)
+        if key == "env":
+            yield from _environment(path, value)
+        else:
+            yield Problem(path, "a submitter may set env only", fix=_OWNER)
+
+
+def _environment(path: str, value: Json) -> Iterator[Problem]:
+    """`{NAME: value}`, `NAME=value`, or a list of the latter. Problems leave the values out: they may be secret."""
+    if isinstance(value, Mapping):
+        entries = [(join(path, name), name, _single(each)) for name, each in value.items()]
+    elif isinstance(value, list) and value:
+        entries = [(f"{path}[{index}]", *_assignment(each)) for index, each in enumerate(value)]
+    else:
+        entries = [(path, *_assignment(value))]
+    for where, name, complete in entries:
+        if name.strip().upper().startswith(RESERVED):
+            yield Problem(where, "a submitter may not set WANDB_ and SLIPWAY_ variables", name, _OWNER)
+        elif not complete:
+            fix = "A name alone would be read from the launching machine."
+            yield Problem(where, "must be NAME=value, or NAME: value with a text or number", fix=fix)
+
+
+def _assignment(entry: Json) -> tuple[str, bool]:
+    name, equals, _ = entry.partition("=") if isinstance(entry, str) else ("", "", "")
+    return name, bool(name.strip() and equals)
+
+
+def _single(value: Json) -> bool:
+    return isinstance(value, str) or is_number(value)
+
+
+def _kubernetes(overrides: Mapping[str, Json]) -> Iterator[Problem]:
+    yield from _manifest(overrides, "resource_args")
+
+
+def _manifest(value: Json, path: str) -> Iterator[Problem]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            where = join(path, key)
+            if reason := _refusal(key, inner):
+                yield Problem(where, f"a submitter may not set {key}: {reason}", fix=_OWNER)
+            else:
+                yield from _manifest(inner, where)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _manifest(inner, f"{path}[{index}]")
+
+
+def _refusal(key: str, value: Json) -> str | None:
+    word = _plain(key)
+    if word in _PRESENT or (word in _TRUE and value):
+        return _PRESENT.get(word) or _TRUE.get(word)
+    if word == "mountpropagation" and str(value).strip().lower() == "bidirectional":
+        return "what the run mounts would appear on the node"
+    if ("apparmor" in word or "seccomp" in word) and "unconfined" in str(value).lower():
+        return "it takes the container's confinement away"
+    return None
+
+
+def _plain(key: str) -> str:
+    """`security_context`, as Kubernetes' Python client spells it, and `securitycontext` are `securityContext` here."""
+    return key.strip().replace("_", "").lower()
+
+
+def _nothing(overrides: Mapping[str, Json]) -> Iterator[Problem]:
+    """Vendors' resources: what a queue does not open is closed, and there is no field that it may not open."""
+    return iter(())
+
+
+_PRESENT = {_plain(field): reason for field, reason in KUBERNETES_PRESENT.items()}
+_TRUE = {_plain(field): reason for field, reason in KUBERNETES_TRUE.items()}
+
+_RULES: Mapping[str, Callable[[Mapping[str, Json]], Iterator[Problem]]] = {
+    "local-container": _docker,
+    "local-process": _process,
+    "kubernetes": _kubernetes,
+}
