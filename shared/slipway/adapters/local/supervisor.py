@@ -48,8 +48,8 @@ def main(folder: bytes) -> None:
         record(job, spec.label)
     os.write(go, b"go")
     os.close(go)
+    ring()  # before the answer: once a start is known to have happened, the watchers know of it too
     answer(b"started")
-    ring()
     end(watch(job))
 
 
