@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from slipway import names
 from slipway.errors import Invalid, Problem, nearest
-from slipway.machine import LOST_MESSAGE, PREPARE_LEASE
+from slipway.machine import PREPARE_LEASE
 from slipway.model import DEFAULT_PRIORITY, Act, Item, Json, Lease, Moment, Queue, State, Submission, Topic
 from slipway.ports import Ports
 from slipway.spec import parse_submission
@@ -68,7 +68,7 @@ def _item(submission: Submission, queue: Queue, ports: Ports, retry_of: str | No
         capped=queue.capped,
         image=getattr(submission.job.source, "image", None),
         deadline=now + queue.timeouts.pending,
-        due=now + LOST_MESSAGE,
+        due=now + queue.timeouts.pending,
         retry_of=retry_of,
         timeline=(Moment(now, State.PENDING, "submitted"),),
         reason="submitted",

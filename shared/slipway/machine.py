@@ -37,8 +37,6 @@ PREPARE_LEASE = 300.0
 """Seconds a `build` function has to fetch a source and start its build before another may try."""
 START_LEASE = 120.0
 """Seconds a call to start a run may take before another may look and try. Covers a slow pull."""
-LOST_MESSAGE = 60.0
-"""Seconds after which the tick looks at an item whose message may have been lost."""
 LOOK_AT_BUILD = 60.0
 """Seconds between looks at a build that no event has told of."""
 MAX_RESUMES = 5
@@ -195,7 +193,7 @@ def _ready(item: Item, facts: Facts) -> Decision:
     if item.state is State.BUILDING:
         ready = item.moved(State.PENDING, now, "its image is ready", lease=None, due=deadline, deadline=deadline)
         return Decision(ready)
-    return _rest(item, now, max(item.not_before, now + LOST_MESSAGE) if item.not_before > now else deadline)
+    return _rest(item, now, item.not_before if item.not_before > now else deadline)
 
 
 def _prepare(item: Item, now: float) -> Decision:
@@ -280,9 +278,9 @@ def _preempted(item: Item, run: RunStatus, now: float) -> Decision:
         refusals=0,
         backend_id=None,
         lease=None,
-        due=now + LOST_MESSAGE,
     )
-    return Decision(again.but(deadline=_pending_deadline(again)), slot=_release(item))
+    deadline = _pending_deadline(again)
+    return Decision(again.but(due=deadline, deadline=deadline), slot=_release(item))
 
 
 def _end(item: Item, now: float, state: State, reason: str, stage: Stage | None = None) -> Decision:

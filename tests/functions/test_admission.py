@@ -233,8 +233,6 @@ def test_a_preempted_run_goes_back_in_line_with_the_same_run_id() -> None:
     world.deliver_all()
     world.end(item, RunPhase.PREEMPTED, reason="node drained")
     observe(Changed(item_id=item.id), world.ports)
-    world.clock.advance(61)
-    tick(world.ports)
     again = world.item(item)
     assert (again.state, again.attempt, again.run_id) == (State.RUNNING, 2, item.run_id)
     assert world.target.started[1].env["WANDB_RESUME"] == "allow"
