@@ -10,7 +10,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from slipway.errors import Invalid, Problem, nearest
@@ -20,6 +20,9 @@ MAX_BYTES = 1 << 20
 """A document's size as JSON in UTF-8: room for a 300 KB config, and far from what a function's memory holds."""
 MAX_DEPTH = 64
 """Levels of nesting, well within Python's own recursion limit."""
+MAX_KEY = 1024
+"""Characters of a key: it stands in messages."""
+MAX_PROBLEMS = 50
 _MAX_UNKNOWN = 20
 
 
@@ -42,7 +45,9 @@ def check_json(document: Json) -> None:
             raise Invalid(Problem(path, f"is nested deeper than {MAX_DEPTH} levels"))
         if isinstance(value, dict):
             for key, inner in value.items():
-                if isinstance(key, str) and not _not_json(key):
+                if isinstance(key, str) and len(key) > MAX_KEY:
+                    problems.append(Problem(path, f"has a key of more than {MAX_KEY} characters", key))
+                elif isinstance(key, str) and not _not_json(key):
                     size += len(key)
                     stack.append((inner, join(path, key) if depth > 1 else join("", key), depth + 1))
                 else:
@@ -51,10 +56,18 @@ def check_json(document: Json) -> None:
             stack.extend((inner, f"{path}[{index}]", depth + 1) for index, inner in enumerate(value))
         elif rule := _not_json(value):
             problems.append(Problem(path, rule, fix="Write it as text, in quotes."))
-    if problems:
-        raise Invalid(problems)
+    refuse(problems)
     if len(json.dumps(document, ensure_ascii=False).encode()) > MAX_BYTES:
         _too_large()
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raises Invalid with the problems, when there are any. Beyond MAX_PROBLEMS they are counted, not told."""
+    if len(problems) > MAX_PROBLEMS:
+        rest = Problem("document", f"has {len(problems) - MAX_PROBLEMS} more problems")
+        raise Invalid([*problems[:MAX_PROBLEMS], rest])
+    if problems:
+        raise Invalid(problems)
 
 
 class Reader:
@@ -93,8 +106,7 @@ class Reader:
         self.problems.append(Problem(self.at(field), rule, value, fix))
 
     def finish(self) -> None:
-        if self.problems:
-            raise Invalid(self.problems)
+        refuse(self.problems)
 
     def has(self, field: str) -> bool:
         return self.fields.get(field) is not None

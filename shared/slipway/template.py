@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from slipway import guardrails, macros
-from slipway.documents import is_number, join, rewrite, split
+from slipway.documents import is_number, join, refuse, rewrite, split
 from slipway.errors import Invalid, Problem, nearest
 from slipway.model import Json, Queue, Submission, TemplateVariable
 
@@ -51,8 +51,7 @@ def resolve(queue: Queue, submission: Submission) -> dict[str, Json]:
         config, refused = merge(config, overrides, queue.overridable_fields)
         problems += refused
     problems += macros.check(config, "resource_args")
-    if problems:
-        raise Invalid(problems)
+    refuse(problems)
     return config
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.documents import JSON, problems_of
 
-from slipway.documents import MAX_BYTES, MAX_DEPTH, Reader, check_json, join, rewrite, split
+from slipway.documents import MAX_BYTES, MAX_DEPTH, MAX_KEY, MAX_PROBLEMS, Reader, check_json, join, rewrite, split
 from slipway.errors import Invalid
 
 
@@ -109,6 +109,20 @@ def test_thousands_of_unknown_fields_are_answered_briefly() -> None:
     reader = Reader({f"x{number}": 1 for number in range(5000)}, ["queue"])
     assert len(reader.problems) == 21
     assert "4980 more" in str(reader.problems[-1])
+
+
+def test_thousands_of_problems_are_answered_briefly() -> None:
+    reader = Reader({"args": [1] * 5000}, ["args"])
+    reader.strings("args")
+    problems = problems_of(reader.finish)
+    assert len(problems) == MAX_PROBLEMS + 1
+    assert "4950 more" in problems["document"].rule
+
+
+def test_a_key_is_short_enough_to_stand_in_a_message() -> None:
+    check_json({"k" * MAX_KEY: 1})
+    (problem,) = problems_of(lambda: check_json({"k" * (MAX_KEY + 1): 1})).values()
+    assert len(str(problem)) < 200
 
 
 def test_a_name_can_stand_in_a_url() -> None:
