@@ -26,7 +26,9 @@ def relative_to(entry_point: Sequence[str], start: PurePosixPath) -> tuple[str, 
     index = _file(entry_point)
     if index is None or start == PurePosixPath("."):
         return tuple(entry_point)
-    return (*entry_point[:index], PurePosixPath(entry_point[index]).name, *entry_point[index + 1 :])
+    name = PurePosixPath(entry_point[index]).name
+    # A program is looked for on PATH unless its name has a slash.
+    return (*entry_point[:index], name if index else f"./{name}", *entry_point[index + 1 :])
 
 
 def require(entry_point: Sequence[str], root: Path, entries: Sequence[Entry]) -> None:
