@@ -1,0 +1,62 @@
+"""What every registry answers. A binding is a subclass with the fixtures below."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.model import Presence
+from slipway.ports import Registry
+
+
+class RegistryContract:
+    """The registry port: is this image there?"""
+
+    @pytest.fixture
+    def registry(self) -> Registry:
+        raise AssertionError("the binding provides it")
+
+    @pytest.fixture
+    def present(self) -> str:
+        """The reference, with a tag, of an image that is there."""
+        raise AssertionError("the binding provides it")
+
+    def test_an_image_that_was_made_is_present(self, registry: Registry, present: str) -> None:
+        """S11: the build of an image that exists is skipped."""
+        assert registry.presence(present) is Presence.PRESENT
+
+    def test_another_tag_of_it_is_absent(self, registry: Registry, present: str) -> None:
+        assert registry.presence(present.rpartition(":")[0] + ":no-such-tag") is Presence.ABSENT
+
+    def test_an_image_nobody_made_is_absent(self, registry: Registry, present: str) -> None:
+        assert registry.presence(present.rpartition("/")[0] + "/nobody-made-this:1") is Presence.ABSENT
+
+    def test_asking_twice_gives_the_same_answer(self, registry: Registry, present: str) -> None:
+        assert [registry.presence(present) for _ in range(2)] == [Presence.PRESENT] * 2
+
+
+class LoginContract:
+    """What a registry that wants a login answers, in addition."""
+
+    @pytest.fixture
+    def present(self) -> str:
+        raise AssertionError("the binding provides it")
+
+    @pytest.fixture
+    def anonymous(self) -> Registry:
+        """The adapter without credentials."""
+        raise AssertionError("the binding provides it")
+
+    @pytest.fixture
+    def impostor(self) -> Registry:
+        """The adapter with a password that is wrong."""
+        raise AssertionError("the binding provides it")
+
+    def test_without_a_login_one_is_unauthorised(self, anonymous: Registry, present: str) -> None:
+        assert anonymous.presence(present) is Presence.UNAUTHORISED
+
+    def test_with_a_wrong_password_one_is_unauthorised(self, impostor: Registry, present: str) -> None:
+        assert impostor.presence(present) is Presence.UNAUTHORISED
+
+    def test_absence_is_not_told_to_the_unauthorised(self, impostor: Registry, present: str) -> None:
+        absent = present.rpartition("/")[0] + "/nobody-made-this:1"
+        assert impostor.presence(absent) is Presence.UNAUTHORISED
