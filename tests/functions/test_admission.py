@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.functions.world import ALL, World
 
 from slipway.errors import Invalid, NotFound, Refused
 from slipway.functions import control
@@ -14,7 +15,6 @@ from slipway.functions.observe import observe
 from slipway.functions.tick import tick
 from slipway.model import Changed, QueueKey, RunPhase, RunStatus, Slot, State, Topic
 from slipway.step import run_of
-from tests.functions.world import ALL, World
 
 KEY = QueueKey("team", "gpu")
 
@@ -245,9 +245,7 @@ def test_a_run_status_told_twice_is_one_line_of_the_timeline() -> None:
     item = world.submit()
     world.deliver_all()
     for _ in range(3):
-        world.target.end(
-            run_of(world.item(item)), RunStatus(RunPhase.RUNNING, reason="epoch")
-        )
+        world.target.end(run_of(world.item(item)), RunStatus(RunPhase.RUNNING, reason="epoch"))
         world.bus.send(Topic.ADVANCE, item.id)
     world.deliver_all()
     assert [moment.state.value for moment in world.item(item).timeline] == ["pending", "starting", "running"]

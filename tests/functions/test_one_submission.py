@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.functions.world import REPOSITORY, TREE, World
 
 from slipway.adapters.memory.target import MemoryTarget, finishes_at_once
 from slipway.errors import Invalid
 from slipway.functions.advance import advance
 from slipway.functions.observe import observe
 from slipway.model import Changed, RunPhase, Stage, State, Topic
-from tests.functions.world import REPOSITORY, TREE, World
 
 
 def states(world: World, item) -> list[str]:

@@ -11,3 +11,6 @@ class MemorySecrets:
 
     def get(self, reference: str) -> str | None:
         return self._values.get(reference)
+
+    def put(self, reference: str, value: str) -> None:
+        self._values[reference] = value

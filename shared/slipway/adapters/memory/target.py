@@ -3,65 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from threading import Lock
+from threading import Condition
 
 from slipway.errors import AlreadyExists
 from slipway.model import Launch, RunPhase, RunRef, RunStatus
 
-Course = Callable[[Launch], RunStatus]
-"""How a run goes, decided as it starts: where it is from then on, until `end` or `stop`."""
+_ALIVE = (RunPhase.STARTING, RunPhase.RUNNING)
 
 
-def runs_until_told(launch: Launch) -> RunStatus:
-    return RunStatus(RunPhase.RUNNING)
+class MemoryRun:
+    """One run: its status, and what it has said. Once over, it stays as it is."""
+
+    def __init__(self, changed: Condition) -> None:
+        self.status = RunStatus(RunPhase.RUNNING)
+        self.lines: list[str] = []
+        self._changed = changed
+
+    def say(self, line: str) -> None:
+        with self._changed:
+            self.lines.append(line)
+            self._changed.notify_all()
+
+    def move(self, status: RunStatus) -> None:
+        with self._changed:
+            if self.status.phase in _ALIVE:
+                self.status = status
+                self._changed.notify_all()
 
 
-def finishes_at_once(launch: Launch) -> RunStatus:
-    return RunStatus(RunPhase.FINISHED, exit_code=0)
+Course = Callable[[Launch, MemoryRun], None]
+"""How a run goes: called once, as it starts. It may move the run now, or keep it and move it later."""
+
+
+def runs_until_told(launch: Launch, run: MemoryRun) -> None:
+    """It runs until `end`, `stop` or `lose`."""
+
+
+def finishes_at_once(launch: Launch, run: MemoryRun) -> None:
+    run.move(RunStatus(RunPhase.FINISHED, exit_code=0))
 
 
 class MemoryTarget:
-    """Runs by name. `taken` are names that somebody else's jobs have."""
+    """Runs by name. `taken` are names that somebody else's jobs have. A shallow copy is another client of the same
+    backend."""
 
     look_again = 60.0
 
     def __init__(self, course: Course = runs_until_told, taken: frozenset[str] = frozenset()) -> None:
         self._course = course
         self._taken = taken
-        self._lock = Lock()
-        self._runs: dict[str, RunStatus] = {}
-        self._logs: dict[str, list[str]] = {}
+        self._changed = Condition()
+        self._runs: dict[str, MemoryRun] = {}
         self.started: list[Launch] = []
         """Every run that was really started, in order."""
 
     def start(self, launch: Launch) -> RunStatus:
         name = launch.run.name
-        with self._lock:
-            if name in self._taken:
-                raise AlreadyExists(f"a job named {name} exists and is not Slipway's")
-            if name not in self._runs:
+        if name in self._taken:
+            raise AlreadyExists(f"a job named {name} exists and is not Slipway's")
+        with self._changed:
+            run = self._runs.get(name)
+            if run is None:
+                run = self._runs[name] = MemoryRun(self._changed)
                 self.started.append(launch)
-                self._logs[name] = [f"$ {' '.join(launch.command)}"]
-                self._runs[name] = self._course(launch)
-            return self._runs[name]
+                self._course(launch, run)
+            return run.status
 
     def status(self, run: RunRef) -> RunStatus:
-        return self._runs.get(run.name, RunStatus(RunPhase.ABSENT))
+        found = self._runs.get(run.name)
+        return RunStatus(RunPhase.ABSENT) if found is None else found.status
 
     def stop(self, run: RunRef) -> None:
-        with self._lock:
-            if self.status(run).phase in (RunPhase.STARTING, RunPhase.RUNNING):
-                self._runs[run.name] = RunStatus(RunPhase.STOPPED)
+        self.end(run, RunStatus(RunPhase.STOPPED))
 
     def logs(self, run: RunRef, follow: bool = False) -> Iterator[str]:
-        yield from self._logs.get(run.name, [])
+        found = self._runs.get(run.name)
+        said = 0
+        while found is not None:
+            with self._changed:
+                if follow and said == len(found.lines) and found.status.phase in _ALIVE:
+                    self._changed.wait()
+                over = found.status.phase not in _ALIVE or not follow
+                fresh = found.lines[said:]
+            yield from fresh
+            said += len(fresh)
+            if over and said == len(found.lines):
+                return
 
     def end(self, run: RunRef, status: RunStatus) -> None:
-        """The run is over (or elsewhere on its way)."""
-        with self._lock:
-            self._runs[run.name] = status
+        """What happens to the run from outside: it is over, or elsewhere on its way."""
+        found = self._runs.get(run.name)
+        if found is not None:
+            found.move(status)
 
     def lose(self, run: RunRef) -> None:
         """The backend forgets the run."""
-        with self._lock:
+        with self._changed:
             self._runs.pop(run.name, None)
