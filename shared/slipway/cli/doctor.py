@@ -1,0 +1,232 @@
+"""What may be wrong with a Slipway, each finding with its cure. `slipway doctor` prints it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from slipway import wire
+from slipway.cli import instance
+from slipway.errors import SlipwayError
+from slipway.model import State
+from slipway.ports import Ports
+
+LITTLE_DISK = 2 << 30
+NO_DISK = 100 << 20
+OVERDUE = 120.0
+"""Seconds after which an overdue item means that no clock ticks."""
+PATIENCE = 10.0
+"""Seconds for a command or a request that a check makes."""
+SHOWN = 3
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    """Works, with something missing."""
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    check: str
+    verdict: Verdict
+    text: str
+    cure: str = ""
+
+
+def examine(home: Path) -> list[Finding]:
+    """Every check of a data folder. A check that cannot be made is a finding, never an exception."""
+    findings = [_folder(home)]
+    if findings[0].verdict is Verdict.BROKEN:
+        return findings
+    findings += [_disk(home), _database(home)]
+    if findings[-1].verdict is not Verdict.BROKEN:
+        try:
+            ports = wire.local(wire.Settings(home))
+            findings += _contents(home, ports)
+        except SlipwayError as error:
+            findings.append(Finding("database", Verdict.BROKEN, error.message))
+    return [*findings, _running(home), _wake_ups(home), _secrets(home), *_programs()]
+
+
+def examine_endpoint(endpoint: str) -> list[Finding]:
+    """What can be asked of a Slipway elsewhere: whether it answers, is ready, and takes our key.
+
+    Raises Invalid for what is no URL.
+    """
+    from slipway.cli.client import connect
+
+    client = connect(endpoint, None)
+    findings: list[Finding] = []
+    for check, path in (("HTTP API", "/healthz"), ("ready", "/ready"), ("key", "/v1/status")):
+        try:
+            client.get(path)
+        except SlipwayError as error:
+            return [*findings, Finding(check, Verdict.BROKEN, error.message)]
+        findings.append(Finding(check, Verdict.OK, endpoint))
+    return findings
+
+
+def broken(findings: list[Finding]) -> bool:
+    return any(finding.verdict is Verdict.BROKEN for finding in findings)
+
+
+def _folder(home: Path) -> Finding:
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=home, prefix=".doctor-"):
+            pass
+    except OSError as error:
+        cure = f"Let this user write to {home}, or choose another folder with --data or SLIPWAY_HOME."
+        return Finding("data folder", Verdict.BROKEN, f"{home}: {error.strerror}", cure)
+    if home.stat().st_mode & 0o077:
+        cure = f"chmod 700 {home}"
+        return Finding("data folder", Verdict.WARNING, f"{home} can be read by other users of this machine", cure)
+    return Finding("data folder", Verdict.OK, str(home))
+
+
+def _disk(home: Path) -> Finding:
+    free = shutil.disk_usage(home).free
+    text = f"{free / (1 << 30):.1f} GiB free"
+    if free >= LITTLE_DISK:
+        return Finding("disk", Verdict.OK, text)
+    verdict = Verdict.BROKEN if free < NO_DISK else Verdict.WARNING
+    cure = f"Make room on the disk of {home}: runs/ and environments/ of what is over may go."
+    return Finding("disk", verdict, text, cure)
+
+
+def _database(home: Path) -> Finding:
+    """SQLite's own check, https://www.sqlite.org/pragma.html#pragma_quick_check. It reads the whole file."""
+    path = home / "slipway.db"
+    if not path.exists():
+        return Finding("database", Verdict.OK, "none yet; the first command makes it")
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=PATIENCE)) as connection:
+            answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        answer, version = str(error), 0
+    if answer != "ok":
+        cure = "Stop Slipway, and restore the file from a backup; or move it, its -wal and -shm away, to start empty."
+        return Finding("database", Verdict.BROKEN, f"{path}: {answer}", cure)
+    size = path.stat().st_size / (1 << 20)
+    return Finding("database", Verdict.OK, f"whole, schema {version}, {size:.1f} MiB")
+
+
+def _contents(home: Path, ports: Ports) -> Iterator[Finding]:
+    yield _engine(ports)
+    late = ports.store.due(ports.clock.now() - OVERDUE, SHOWN)
+    if late:
+        text = f"overdue for more than {OVERDUE:g} s: {', '.join(late)}"
+        yield Finding("items", Verdict.BROKEN, text, "Start `slipway up`; its clock looks at them.")
+    else:
+        yield Finding("items", Verdict.OK, "none is overdue")
+    yield _workers(home, ports)
+    letters = ports.bus.dead_letters(SHOWN)
+    if letters:
+        text = "; ".join(f"{letter.id} ({letter.topic} {letter.body[:16]}): {letter.reason}" for letter in letters)
+        cure = "Mend the reason, then `slipway doctor --redrive ID`; `--drop ID` forgets one."
+        yield Finding("dead letters", Verdict.WARNING, text, cure)
+    else:
+        yield Finding("dead letters", Verdict.OK, "none")
+
+
+def _engine(ports: Ports) -> Finding:
+    """Broken where a queue needs it, else merely good to know."""
+    users = [str(queue.key) for queue in ports.store.queues() if queue.resource == "local-container"]
+    needed = f"; needed by queue {', '.join(users[:SHOWN])}" if users else "; no queue needs it"
+    bad = Verdict.BROKEN if users else Verdict.WARNING
+    if shutil.which("docker") is None:
+        return Finding("docker", bad, f"no docker command{needed}", "Install Docker, or use local-process queues.")
+    try:
+        answer = subprocess.run(
+            ["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, timeout=PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("docker", bad, f"does not answer{needed}: {error}", "Restart the Docker engine.")
+    if answer.returncode != 0:
+        said = (answer.stderr.strip().splitlines() or ["no words"])[-1]
+        cure = "Start Docker (`systemctl start docker`), or let this user use it (group `docker`)."
+        return Finding("docker", bad, f"no engine answers{needed}: {said}", cure)
+    return Finding("docker", Verdict.OK, f"engine {answer.stdout.strip()}")
+
+
+def _workers(home: Path, ports: Ports) -> Finding:
+    threads = sum(each.workers for each in instance.alive(home))
+    if threads:
+        return Finding("workers", Verdict.OK, f"{threads} threads in {len(instance.alive(home))} process(es)")
+    live = (State.PENDING, State.BUILDING, State.STARTING, State.RUNNING)
+    if ports.store.items(states=live, limit=1):
+        return Finding("workers", Verdict.BROKEN, "none, and items are waiting", "Start `slipway up`.")
+    return Finding("workers", Verdict.WARNING, "none; nothing waits for them", "`slipway up` starts them.")
+
+
+def _running(home: Path) -> Finding:
+    up = instance.serving(home)
+    if up is None or up.url is None:
+        return Finding("HTTP API", Verdict.WARNING, "not up", "`slipway up` starts it; commands work without it.")
+    import httpx
+
+    try:
+        answer = httpx.get(f"{up.url}/ready", timeout=PATIENCE, trust_env=False)
+    except httpx.HTTPError as error:
+        cure = f"Look at the log of pid {up.pid}, and start it again."
+        return Finding("HTTP API", Verdict.BROKEN, f"{up.url} does not answer: {error}", cure)
+    if answer.status_code != 200:
+        return Finding("HTTP API", Verdict.BROKEN, f"{up.url} is not ready: {answer.text}", "Look at its log.")
+    return Finding("HTTP API", Verdict.OK, f"{up.url} (pid {up.pid})")
+
+
+def _wake_ups(home: Path) -> Finding:
+    """Workers of several processes wake one another through Unix sockets, which not every file system has."""
+    folder = home / "wake"
+    name = f".doctor-{os.getpid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                # In short: a socket's address has room for 107 bytes, https://man7.org/linux/man-pages/man7/unix.7.html
+                probe.bind(f"/proc/self/fd/{descriptor}/{name}")
+        finally:
+            (folder / name).unlink(missing_ok=True)
+            os.close(descriptor)
+    except OSError as error:
+        cure = "Put the data folder on a local disk."
+        return Finding("wake-ups", Verdict.BROKEN, f"{folder} cannot hold sockets: {error.strerror or error}", cure)
+    return Finding("wake-ups", Verdict.OK, "processes can wake one another")
+
+
+def _secrets(home: Path) -> Finding:
+    folder = home / "secrets"
+    files = sorted(each for each in folder.glob("*") if each.is_file()) if folder.is_dir() else []
+    open_ones = [each for each in files if each.stat().st_mode & 0o077]
+    if open_ones:
+        text = f"others may read {', '.join(each.name for each in open_ones)}: they are refused to runs"
+        cure = "chmod 600 " + " ".join(str(each) for each in open_ones)
+        return Finding("secrets", Verdict.BROKEN, text, cure)
+    return Finding("secrets", Verdict.OK, f"{len(files)} kept in {folder}" if files else "none kept here")
+
+
+def _programs() -> Iterator[Finding]:
+    """Git needs none: Slipway brings its own client."""
+    if shutil.which("uv") or Path(sys.executable).with_name("uv").exists():
+        yield Finding("uv", Verdict.OK, "makes the environments of local processes")
+    else:
+        text = "not found; environments are made with venv and pip, which is slower"
+        yield Finding("uv", Verdict.WARNING, text, "pip install uv")
+    if shutil.which("ssh"):
+        yield Finding("ssh", Verdict.OK, "for git over ssh")
+    else:
+        yield Finding("ssh", Verdict.WARNING, "not found; sources over https only", "Install the OpenSSH client.")

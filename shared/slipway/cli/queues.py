@@ -1,0 +1,138 @@
+"""Commands about queues: `slipway queue apply | list | show | delete | pause | resume`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slipway.cli.options import Data, Endpoint, Entity, Output, entity_or_default
+from slipway.cli.output import Format
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and change queues.")
+
+Name = Annotated[str, typer.Argument(metavar="QUEUE", help="A queue's name, or ENTITY/NAME.")]
+
+
+@app.command()
+def apply(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A queue file in YAML or JSON; - reads standard input.")],
+    entity: Entity = None,
+    output: Output = Format.TABLE,
+    data: Data = None,
+    endpoint: Endpoint = None,
+) -> None:
+    """Create a queue, or change it to what the file says. What is on its way keeps what it was submitted with.
+
+    Example: slipway queue apply queue.yaml
+    """
+    from slipway.cli.client import connect, path
+    from slipway.cli.launch_spec import parse, read
+    from slipway.cli.output import dump, note
+    from slipway.documents import check_json
+    from slipway.errors import Invalid, Problem
+
+    where = "standard input" if file == "-" else file
+    document = parse(sys.stdin.read() if file == "-" else read(Path(file), "FILE"), where)
+    check_json(document)
+    if not isinstance(document, dict):
+        raise Invalid(Problem(where, "is no queue file: that is a mapping of fields to values", document))
+    owner = entity or document.get("entity") or entity_or_default(None)
+    name = document.get("name")
+    if not isinstance(name, str) or not name:
+        raise Invalid(Problem("name", "is missing, or is no text", name, "Give the queue a name."))
+    if not isinstance(owner, str):
+        raise Invalid(Problem("entity", "must be text", owner))
+    client = connect(endpoint, data)
+    response = client.request("PUT", path("queues", owner, name), json={**document, "entity": owner})
+    queue = response.json()
+    if output is not Format.TABLE:
+        print(dump(queue, output))
+        return
+    print(f"{queue['entity']}/{queue['name']} {'created' if response.status_code == 201 else 'applied'}")
+    if queue.get("paused"):
+        note(f"It is paused: `slipway queue resume {queue['entity']}/{queue['name']}`.")
+
+
+@app.command("list")
+def list_(
+    entity: Annotated[
+        str | None, typer.Option("-e", "--entity", metavar="NAME", help="Of this team or person only.")
+    ] = None,
+    output: Output = Format.TABLE,
+    data: Data = None,
+    endpoint: Endpoint = None,
+) -> None:
+    """List queues.
+
+    Example: slipway queue list
+    """
+    from slipway.cli import draw
+    from slipway.cli.client import connect
+    from slipway.cli.output import note, show
+
+    queues = connect(endpoint, data).get("/v1/queues", entity=entity)["queues"]
+    show(queues, output, lambda: draw.queues(queues))
+    if not queues and output is Format.TABLE:
+        note("There is no queue yet: `slipway queue apply FILE` makes one.")
+
+
+@app.command()
+def show(
+    queue: Name, entity: Entity = None, output: Output = Format.TABLE, data: Data = None, endpoint: Endpoint = None
+) -> None:
+    """Show a queue as the file that makes it.
+
+    Example: slipway queue show train
+    """
+    from slipway.cli import draw
+    from slipway.cli.client import connect
+    from slipway.cli.output import show as print_
+
+    document = connect(endpoint, data).get(_path(queue, entity))
+    print_(document, output, lambda: draw.queue(document))
+
+
+@app.command()
+def delete(queue: Name, entity: Entity = None, data: Data = None, endpoint: Endpoint = None) -> None:
+    """Delete a queue. Refused while it has items that are not over.
+
+    Example: slipway queue delete train
+    """
+    from slipway.cli.client import connect
+
+    connect(endpoint, data).request("DELETE", _path(queue, entity))
+    print(f"{queue} deleted")
+
+
+@app.command()
+def pause(queue: Name, entity: Entity = None, data: Data = None, endpoint: Endpoint = None) -> None:
+    """Let nothing more start from a queue. What runs goes on, and submissions are taken.
+
+    Example: slipway queue pause train
+    """
+    from slipway.cli.client import connect
+
+    connect(endpoint, data).post(_path(queue, entity, "pause"))
+    print(f"{queue} paused")
+
+
+@app.command()
+def resume(queue: Name, entity: Entity = None, data: Data = None, endpoint: Endpoint = None) -> None:
+    """Let a paused queue go on.
+
+    Example: slipway queue resume train
+    """
+    from slipway.cli.client import connect
+
+    connect(endpoint, data).post(_path(queue, entity, "resume"))
+    print(f"{queue} resumed")
+
+
+def _path(queue: str, entity: str | None, *more: str) -> str:
+    from slipway.cli.client import path
+
+    owner, slash, name = queue.rpartition("/")
+    return path("queues", owner if slash else entity_or_default(entity), name, *more)
