@@ -94,7 +94,8 @@ Source = GitSource | ArchiveSource | ImageSource
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Source and entry point. Paths are relative to the source's root, but `dockerfile` to the build context."""
+    """Source and entry point. `build_context` is relative to the root of the source; `dockerfile` and the file in
+    `entry_point` are relative to the build context, which is the root where none is given."""
 
     source: Source
     entry_point: tuple[str, ...] = ()
