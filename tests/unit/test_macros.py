@@ -35,7 +35,7 @@ def test_the_table_has_wandbs_macros_and_the_documented_extras() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["${image_url}", "${HOME}", "${}", "${ run_id }", "${run-id}", "${run_id", "${a:-${b}}"]
+    "text", ["${image_url}", "${HOME}", "${}", "${ run_id }", "${run-id}", "${run_id", "${run_idx", "${a:-${b}}"]
 )
 def test_what_is_no_macro_is_refused_by_its_place(text: str) -> None:
     """S5."""
