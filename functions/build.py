@@ -28,7 +28,7 @@ from slipway.model import (
     State,
 )
 from slipway.ports import Builder, Ports
-from slipway.step import builder_of, take_step
+from slipway.step import builder_of, builder_type, take_step
 
 
 def build(item_id: str, ports: Ports) -> Item | None:
@@ -53,8 +53,7 @@ def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
     assert not isinstance(source, ImageSource)
     revision = item.revision or ports.sources.resolve(source)
     ports.sources.fetch(source, revision, folder)
-    kind = builder_of(item, ports)
-    builder = ports.builders(kind)
+    kind, builder = builder_type(item, ports), builder_of(item, ports)
     plan = images.plan(
         folder,
         item.submission.job,
@@ -63,7 +62,12 @@ def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
         default_python=f"{sys.version_info.major}.{sys.version_info.minor}",
     )
     image = builder.image(images.name_of(item.submission.job), plan.tag)
-    known = item.but(image=image, source_hash=plan.tag, revision=revision)
+    known = item.but(
+        image=image,
+        source_hash=plan.tag,
+        revision=revision,
+        entry_point=plan.entry_point if plan.entry_point != item.submission.job.entry_point else None,
+    )
     match builder.registry().presence(image):
         case Presence.PRESENT:
             ready = known.but(lease=None, due=known.deadline)

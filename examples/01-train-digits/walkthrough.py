@@ -113,7 +113,7 @@ def make_repository(folder: Path) -> Path:
 
 def submit_three(repository: Path, environment: dict[str, str]) -> list[str]:
     items = []
-    for name, rate, units in (("slow-and-small", 0.0005, 16), ("middle", 0.002, 64), ("fast-and-wide", 0.01, 128)):
+    for name, rate, units in (("small", 0.003, 32), ("middle", 0.005, 64), ("wide", 0.01, 128)):
         variables = ("--set-var", f"learning_rate={rate}", "--set-var", f"hidden_units={units}")
         done = slipway(*submission(repository), "--name", name, *variables, "-o", "json", environment=environment)
         expect(0, done)

@@ -44,7 +44,7 @@ def launch(item: Item, *, base_url: str | None = None, limit: int = MAX_VARIABLE
         run=RunRef(item.id, item.attempt, item.backend_id),
         run_id=item.run_id,
         image=item.image,
-        command=(*submission.job.entry_point, *submission.args),
+        command=(*(item.entry_point or submission.job.entry_point), *submission.args),
         args=submission.args,
         env=_environment(item, project, base_url, limit),
         secrets={"WANDB_API_KEY": "WANDB_API_KEY"},

@@ -249,6 +249,8 @@ class Item:
     """The image that will run. None until the source is resolved."""
     source_hash: str | None = None
     revision: str | None = None
+    entry_point: tuple[str, ...] | None = None
+    """As its image has it, where that is not how the job wrote it (a Dockerfile.wandb in a subfolder)."""
     backend_id: str | None = None
     """The backend's own name of the run, where the backend assigns one or gave one back."""
     exit_code: int | None = None

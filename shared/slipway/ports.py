@@ -238,8 +238,8 @@ class Ports:
     sources: Sources
     targets: Callable[[str], Target]
     """resource → target; raises Invalid for an unknown one, naming the known."""
-    builders: Callable[[str], Builder]
-    """builder type → builder; raises Invalid for an unknown one."""
+    builders: Callable[[str, str | None], Builder]
+    """(builder type, destination or None for the deployment's own) → builder; raises Invalid for an unknown type."""
     secrets: Secrets
     clock: Clock
     entropy: Callable[[int], bytes]

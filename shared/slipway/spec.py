@@ -15,13 +15,12 @@ from urllib.parse import urlsplit
 
 from slipway.documents import Reader, join
 from slipway.errors import Problem
-from slipway.model import ArchiveSource, GitSource, ImageSource, Job, Json, Source, Submission
+from slipway.model import DEFAULT_PRIORITY, ArchiveSource, GitSource, ImageSource, Job, Json, Source, Submission
 from slipway.resources import read_resource, unwrap
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 """A uri whose path ends in one of these is an archive; any other is a git repository."""
 PRIORITIES = {"critical": 0, "high": 1, "medium": 2, "low": 3}
-DEFAULT_PRIORITY = 2
 ENTITY_LENGTH = QUEUE_LENGTH = 64
 PROJECT_LENGTH = NAME_LENGTH = 128
 MAX_ARTIFACTS = 32670

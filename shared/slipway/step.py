@@ -12,7 +12,7 @@ from slipway.errors import NoSlot, Permanent, Refused, SlipwayError, Stale
 from slipway.launch import launch
 from slipway.machine import Decision, Facts, decide, failed, refused
 from slipway.model import Act, BuildPhase, BuildStatus, Item, Presence, RunRef, Stage, State, Topic
-from slipway.ports import Ports
+from slipway.ports import Builder, Ports
 
 
 def step(item_id: str, ports: Ports) -> Item | None:
@@ -57,17 +57,23 @@ def run_of(item: Item) -> RunRef:
     return RunRef(item.id, item.attempt, item.backend_id)
 
 
-def builder_of(item: Item, ports: Ports) -> str:
-    """The builder type of its queue, else the default for its resource (S8)."""
+def builder_type(item: Item, ports: Ports) -> str:
+    """The one its queue names, else the default for its resource (S8)."""
     return str(item.builder.get("type") or ports.default_builder(item.resource))
+
+
+def builder_of(item: Item, ports: Ports) -> Builder:
+    """The builder for it, leaving images where its queue wants them (S11)."""
+    destination = item.builder.get("destination")
+    return ports.builders(builder_type(item, ports), None if destination is None else str(destination))
 
 
 def _look_before_start(item: Item, now: float, ports: Ports) -> Facts:
     image, build = None, None
     if item.built and item.image is not None:
-        image = ports.builders(builder_of(item, ports)).registry().presence(item.image)
+        image = builder_of(item, ports).registry().presence(item.image)
         if image is Presence.ABSENT and item.state is State.BUILDING:
-            build = _build_status(item.image, now, ports)
+            build = _build_status(item, item.image, now, ports)
     queue = ports.store.queue(item.queue)
     first = True
     if queue is not None and queue.capped and item.image is not None:
@@ -76,11 +82,11 @@ def _look_before_start(item: Item, now: float, ports: Ports) -> Facts:
     return Facts(now, queue=queue, first=first, image=image, build=build)
 
 
-def _build_status(image: str, now: float, ports: Ports) -> BuildStatus:
+def _build_status(item: Item, image: str, now: float, ports: Ports) -> BuildStatus:
     record = ports.store.build(image)
     if record is None:
         return BuildStatus(BuildPhase.ABSENT)
-    status = ports.builders(record.builder).status(record)
+    status = builder_of(item, ports).status(record)
     if status.phase is BuildPhase.ABSENT and record.lease is not None and now < record.lease.until:
         return BuildStatus(BuildPhase.RUNNING, reason="being started")
     return status

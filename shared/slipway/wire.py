@@ -68,11 +68,12 @@ def local(settings: Settings) -> Ports:
         return cast(Target, _load(where[_known("resource", resource, where)])(home, secrets))
 
     @cache
-    def builder(kind: str) -> Builder:
+    def builder(kind: str, destination: str | None = None) -> Builder:
+        where = destination or settings.destination
         makers: dict[str, Callable[[], Any]] = {
             "environment": lambda: _load("slipway.adapters.local.environment:EnvironmentBuilder")(home),
             "docker": lambda: _load("slipway.adapters.local.docker_builder:DockerBuilder")(
-                home, destination=settings.destination, registry=_registry(settings)
+                home, destination=where, registry=_registry(where)
             ),
             "noop": lambda: _load("slipway.adapters.local.noop:NoopBuilder")(),
         }
@@ -110,8 +111,8 @@ def default_builder(resource: str) -> str:
     return "docker" if shutil.which("docker") else "noop"
 
 
-def _registry(settings: Settings) -> Registry:
-    if settings.destination is None:
+def _registry(destination: str | None) -> Registry:
+    if destination is None:
         return cast(Registry, _load("slipway.adapters.local.docker_images:DockerImages")())
     credentials = _load("slipway.adapters.local.docker_login:credentials")
     return cast(Registry, _load("slipway.adapters.oci.registry:OciRegistry")(credentials))

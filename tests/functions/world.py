@@ -42,7 +42,7 @@ class World:
             bus=self.bus,
             sources=self.sources,
             targets=lambda _: self.wrap_target(self.target),
-            builders=lambda _: self.builder,
+            builders=lambda *_: self.builder,
             secrets=MemorySecrets(),
             clock=self.clock,
             entropy=self._entropy,
