@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from slipway.model import ArchiveSource, GitSource
 from slipway.ports import Sources
 
 FILES = {"train.py": "print('hello')\n", "data/donn\u00e9es.txt": "\u00e9t\u00e9\n", "run.sh": "#!/bin/sh\n"}
-"""What a source holds; `run.sh` can be executed, and `data/link` is a link to `../train.py`."""
+LINKS = {"data/link": "-> ../train.py"}
+"""What a source holds. `run.sh` can be executed."""
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -29,7 +31,9 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 class SourcesContract:
-    """The sources port, for any kind of source."""
+    """The sources port, for any kind of source. `links` is empty for one that holds plain files only."""
+
+    links: Mapping[str, str] = LINKS
 
     @pytest.fixture
     def sources(self) -> Sources:
@@ -37,7 +41,7 @@ class SourcesContract:
 
     @pytest.fixture
     def source(self) -> GitSource | ArchiveSource:
-        """One that holds FILES and the link."""
+        """One that holds FILES and LINKS."""
         raise AssertionError("the binding provides it")
 
     @pytest.fixture
@@ -63,7 +67,17 @@ class SourcesContract:
     ) -> None:
         """S20."""
         sources.fetch(source, sources.resolve(source), into)
-        assert tree(into) == FILES | {"data/link": "-> ../train.py"}
+        assert tree(into) == FILES | self.links
+
+    def test_a_source_that_is_not_there_is_not_found(
+        self, sources: Sources, missing: GitSource | ArchiveSource, into: Path
+    ) -> None:
+        with pytest.raises(NotFound):
+            sources.fetch(missing, sources.resolve(missing), into)
+
+
+class ModesContract:
+    """What sources that come from a real disk do besides."""
 
     def test_of_the_modes_the_executable_bit_is_kept(
         self, sources: Sources, source: GitSource | ArchiveSource, into: Path
@@ -71,12 +85,6 @@ class SourcesContract:
         sources.fetch(source, sources.resolve(source), into)
         modes = {name: stat.S_IMODE((into / name).stat().st_mode) for name in ("run.sh", "train.py", "data")}
         assert modes == {"run.sh": 0o755, "train.py": 0o644, "data": 0o755}
-
-    def test_a_source_that_is_not_there_is_not_found(
-        self, sources: Sources, missing: GitSource | ArchiveSource, into: Path
-    ) -> None:
-        with pytest.raises(NotFound):
-            sources.fetch(missing, sources.resolve(missing), into)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class History:
     third: str
 
 
-class GitContract(SourcesContract):
+class GitContract(SourcesContract, ModesContract):
     """Git repositories, however they are reached. `history` is a fixture of the module that binds it."""
 
     @pytest.fixture

@@ -19,7 +19,7 @@ from dulwich import porcelain
 from dulwich.objects import Blob, Commit, Tree
 from dulwich.repo import Repo
 from tests import services
-from tests.contracts.sources_contract import FILES, GitContract, History, SourcesContract, tree
+from tests.contracts.sources_contract import FILES, GitContract, History, ModesContract, SourcesContract, tree
 
 from slipway.adapters.local.sources import LocalSources
 from slipway.adapters.local.tree import Limits
@@ -221,7 +221,7 @@ class ArchiveFixtures:
         return hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
-class TestArchiveByPath(ArchiveFixtures, SourcesContract):
+class TestArchiveByPath(ArchiveFixtures, SourcesContract, ModesContract):
     @pytest.fixture
     def sources(self) -> Sources:
         return LocalSources(local_paths=True)
@@ -249,7 +249,7 @@ class TestArchiveByPath(ArchiveFixtures, SourcesContract):
             sources.fetch(source, digest, into)
 
 
-class TestArchiveOverHttp(ArchiveFixtures, SourcesContract):
+class TestArchiveOverHttp(ArchiveFixtures, SourcesContract, ModesContract):
     """Plain http, as the operator of a test may allow it; https differs in TLS alone."""
 
     @pytest.fixture
