@@ -3,79 +3,24 @@
 from __future__ import annotations
 
 import fcntl
-import itertools
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.conditions import eventually
+from tests.contracts.container_fixtures import MACHINE, ContainerFixtures
 from tests.contracts.target_contract import LONG, OVER, SECRET, MakeLaunch, TargetContract
-from tests.contracts.watcher_contract import WatcherContract
-from tests.docker_engine import containers, docker, remove_containers
-from tests.services import BASE_IMAGE, base_image
+from tests.docker_engine import containers, docker
+from tests.services import BASE_IMAGE
 
-from slipway.adapters.local.container import ContainerTarget, ContainerWatcher
+from slipway.adapters.local.container import ContainerTarget
 from slipway.adapters.local.secrets import LocalSecrets
 from slipway.errors import AlreadyExists, Invalid, Permanent, Temporary
-from slipway.model import Changed, Launch, RunPhase, RunRef, RunStatus
+from slipway.model import Launch, RunPhase, RunRef, RunStatus
 
 pytestmark = pytest.mark.docker
-
-MACHINE = {"SECRET_OF_TEST": SECRET, "LONG_SECRET": "-----BEGIN-----\ntwo\nlines\n"}
-
-
-class ContainerFixtures:
-    @pytest.fixture(autouse=True)
-    def engine(self) -> None:
-        base_image()
-
-    @pytest.fixture
-    def home(self, tmp_path: Path) -> Path:
-        return tmp_path / 'data, of a "user"'
-
-    @pytest.fixture
-    def items(self, engine: None) -> Iterator[list[str]]:
-        """Items whose containers are removed after the test."""
-        items: list[str] = []
-        yield items
-        remove_containers(items)
-
-    @pytest.fixture
-    def target(self, home: Path, items: list[str]) -> ContainerTarget:
-        return ContainerTarget(home, LocalSecrets(home, MACHINE))
-
-    @pytest.fixture
-    def fresh_target(self, home: Path) -> ContainerTarget:
-        return ContainerTarget(home, LocalSecrets(home, MACHINE))
-
-    @pytest.fixture
-    def launch(self, items: list[str]) -> MakeLaunch:
-        numbers = itertools.count(1)
-        test = uuid.uuid4().hex[:12]
-
-        def make(script: str, **changes: object) -> Launch:
-            item = f"test{test}{next(numbers)}"
-            items.append(item)
-            plain = Launch(
-                run=RunRef(item, 1),
-                run_id=f"run-of-{item}",
-                image=BASE_IMAGE,
-                command=("sh", "-c", script),
-                args=(),
-                env={"WANDB_RUN_ID": f"run-of-{item}", "SLIPWAY_ITEM": item},
-                secrets={},
-                resource_args={"network": "none", "stop-timeout": 1},
-                entity="team",
-                project="digits",
-                run_name="a run",
-            )
-            return replace(plain, **changes)  # type: ignore[arg-type]
-
-        return make
 
 
 class TestContainerTarget(ContainerFixtures, TargetContract):
@@ -421,78 +366,6 @@ class TestWhatIsParticular(ContainerFixtures):
         (folder / "ended.json").write_text("{")
         with pytest.raises(Temporary, match=r"ended\.json"):
             target.status(asked.run)
-
-
-class WatcherFixtures(ContainerFixtures):
-    """The engine is everybody's: these watchers hear only of containers that carry the label of their test."""
-
-    @pytest.fixture
-    def label(self) -> str:
-        return f"test={uuid.uuid4().hex}"
-
-    @pytest.fixture
-    def watcher(self, engine: None, label: str) -> Iterator[ContainerWatcher]:
-        watcher = ContainerWatcher(only=label, patience=0.05)
-        yield watcher
-        watcher.close()
-
-    @pytest.fixture
-    def run_to_its_end(self, label: str) -> Callable[[str], None]:
-        def run(item: str) -> None:
-            ours = ["--label", f"slipway.item={item}", "--label", label]
-            docker("run", "--rm", "--detach", "--network", "none", *ours, BASE_IMAGE, "true")
-
-        return run
-
-
-class TestContainerWatcher(WatcherFixtures, WatcherContract):
-    """The ends of containers."""
-
-
-class TestWhatIsParticularToWatching(WatcherFixtures):
-    def hears(self, watcher: ContainerWatcher, item_id: str) -> bool:
-        return eventually(lambda: Changed(item_id=item_id) in watcher.changes(1.0), within=30.0)
-
-    def test_a_run_of_the_target_is_told_of(
-        self, watcher: ContainerWatcher, target: ContainerTarget, launch: MakeLaunch, label: str
-    ) -> None:
-        asked = launch("exit 0", resource_args={"label": label})
-        target.start(asked)
-        assert self.hears(watcher, asked.run.item_id)
-
-    def test_what_ended_while_it_did_not_listen_is_told_of(
-        self, watcher: ContainerWatcher, run_to_its_end: Callable[[str], None]
-    ) -> None:
-        run_to_its_end("item1")
-        assert self.hears(watcher, "item1")
-        assert watcher._events is not None
-        watcher._events.kill()
-        run_to_its_end("item2")
-        assert self.hears(watcher, "item2")
-
-    def test_without_an_engine_it_waits_for_one(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        tmp_path: Path,
-        label: str,
-        run_to_its_end: Callable[[str], None],
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
-        with monkeypatch.context() as broken:
-            broken.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
-            watcher = ContainerWatcher(only=label, patience=0.01)
-            eventually(lambda: "docker events: Cannot connect" in caplog.text)
-        try:
-            run_to_its_end("item1")
-            assert self.hears(watcher, "item1")
-        finally:
-            watcher.close()
-
-    def test_without_the_command_it_can_be_closed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setenv("PATH", str(tmp_path))
-        watcher = ContainerWatcher()
-        assert watcher.changes(0.05) == ()
-        watcher.close()
 
 
 def test_the_record_of_an_end_is_the_status_as_json(tmp_path: Path) -> None:

@@ -57,8 +57,18 @@ _WORDS: tuple[tuple[type[SlipwayError], str, tuple[str, ...]], ...] = (
             "unexpected eof",
         ),
     ),
-    (Forbidden, LOG_IN, ("access denied", "access forbidden", "authentication required", "denied:", "unauthorized")),
-    (Forbidden, LOG_IN, ("no basic auth credentials", "access to the resource is denied")),
+    (
+        Forbidden,
+        LOG_IN,
+        (
+            "access denied",
+            "access forbidden",
+            "authentication required",
+            "denied:",
+            "no basic auth credentials",
+            "unauthorized",
+        ),
+    ),
     (NotFound, "Check the image's name and tag", ("manifest unknown", "no matching manifest", "manifest for ")),
 )
 
