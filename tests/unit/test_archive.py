@@ -190,7 +190,7 @@ def test_an_archive_may_grow_a_hundred_times_and_no_more(tmp_path: Path) -> None
     archives = Archives(local_paths=True, private=False, insecure=False, limits=Limits())
     source = ArchiveSource(str(path))
     with pytest.raises(Invalid, match=f"unpacks to more than {64 * MIB} bytes"):
-        archives.fetch(source, archives.resolve(source), into)
+        archives.extract(source, archives.resolve(source), into)
 
 
 def test_members_are_counted(tmp_path: Path) -> None:

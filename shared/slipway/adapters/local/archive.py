@@ -66,7 +66,7 @@ class Archives:
         _same(uri, expected or found, found)
         return found
 
-    def fetch(self, source: ArchiveSource, revision: str, into: Path) -> None:
+    def extract(self, source: ArchiveSource, revision: str, into: Path) -> None:
         """The archive's files, in the existing empty folder `into`. What is unpacked is what was hashed; a digest other
         than `revision` raises Permanent with both."""
         uri, _ = _digest(source)

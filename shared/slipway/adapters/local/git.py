@@ -47,7 +47,7 @@ class Git:
 
         None is the remote's HEAD, else `main`, else `master`. A name is looked for as a full reference
         (`refs/pull/7/head`), a branch, a tag (peeled to its commit), then as the first 7 or more digits of a commit. A
-        full commit id is itself: `fetch` finds out whether the repository has it. Raises NotFound, naming the nearest
+        full commit id is itself: `checkout` finds out whether the repository has it. Raises NotFound, naming the nearest
         reference.
         """
         if version is not None and _FULL.fullmatch(version.lower()):
@@ -66,7 +66,7 @@ class Git:
         hint = nearest(version or "main", sorted(names)[:1000])
         raise NotFound(f"{address}: has no {wanted}. {hint if len(hint) < 500 else ''}".rstrip())
 
-    def fetch(self, address: Address, revision: str, into: Path) -> None:
+    def checkout(self, address: Address, revision: str, into: Path) -> None:
         """The files of commit `revision`, in the existing empty folder `into`. Raises NotFound when there is no such
         commit, Invalid when the tree is not one that can be written safely, or holds submodules."""
         with _translated(address), self._objects(address, revision) as store:

@@ -49,9 +49,9 @@ class LocalSources:
     def fetch(self, source: GitSource | ArchiveSource, revision: str, into: Path) -> None:
         """See ports.Sources."""
         if isinstance(source, ArchiveSource):
-            self._archives().fetch(source, revision, into)
+            self._archives().extract(source, revision, into)
         else:
-            self._git().fetch(self._address(source), revision, into)
+            self._git().checkout(self._address(source), revision, into)
 
     def _address(self, source: GitSource) -> Address:
         from slipway.adapters.local import git_address
