@@ -47,8 +47,8 @@ class Git:
 
         None is the remote's HEAD, else `main`, else `master`. A name is looked for as a full reference
         (`refs/pull/7/head`), a branch, a tag (peeled to its commit), then as the first 7 or more digits of a commit. A
-        full commit id is itself: `checkout` finds out whether the repository has it. Raises NotFound, naming the nearest
-        reference.
+        full commit id is itself: `checkout` finds out whether the repository has it. Raises NotFound, naming the
+        nearest reference.
         """
         if version is not None and _FULL.fullmatch(version.lower()):
             return version.lower()
