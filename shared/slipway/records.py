@@ -243,6 +243,7 @@ _ACTS = {str(act): act for act in Act}
 
 def _item(record: dict[str, Json]) -> Item:
     get = record.get
+    entry_point = get("entry_point")
     return Item(
         id=record["id"],
         submission=_submission(record["submission"]),
@@ -265,7 +266,7 @@ def _item(record: dict[str, Json]) -> Item:
         image=get("image"),
         source_hash=get("source_hash"),
         revision=get("revision"),
-        entry_point=None if get("entry_point") is None else tuple(get("entry_point")),
+        entry_point=None if entry_point is None else tuple(entry_point),
         backend_id=get("backend_id"),
         exit_code=get("exit_code"),
         metrics=get("metrics") or {},

@@ -1,0 +1,14 @@
+"""The bus in memory."""
+
+from __future__ import annotations
+
+import pytest
+from tests.contracts.bus_contract import BusContract, MakeBus
+
+from slipway.adapters.memory.bus import MemoryBus
+
+
+class TestMemoryBus(BusContract):
+    @pytest.fixture
+    def make_bus(self) -> MakeBus:
+        return MemoryBus
