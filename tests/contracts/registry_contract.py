@@ -20,15 +20,17 @@ class RegistryContract:
         """The reference, with a tag, of an image that is there."""
         raise AssertionError("the binding provides it")
 
+    @pytest.fixture
+    def absent(self, present: str) -> list[str]:
+        """References of images that are not there: another tag of `present`, and a name that nobody made."""
+        return [present.rpartition(":")[0] + ":no-such-tag", present.rpartition("/")[0] + "/nobody-made-this:1"]
+
     def test_an_image_that_was_made_is_present(self, registry: Registry, present: str) -> None:
         """S11: the build of an image that exists is skipped."""
         assert registry.presence(present) is Presence.PRESENT
 
-    def test_another_tag_of_it_is_absent(self, registry: Registry, present: str) -> None:
-        assert registry.presence(present.rpartition(":")[0] + ":no-such-tag") is Presence.ABSENT
-
-    def test_an_image_nobody_made_is_absent(self, registry: Registry, present: str) -> None:
-        assert registry.presence(present.rpartition("/")[0] + "/nobody-made-this:1") is Presence.ABSENT
+    def test_an_image_that_nobody_made_is_absent(self, registry: Registry, absent: list[str]) -> None:
+        assert [registry.presence(image) for image in absent] == [Presence.ABSENT] * len(absent)
 
     def test_asking_twice_gives_the_same_answer(self, registry: Registry, present: str) -> None:
         assert [registry.presence(present) for _ in range(2)] == [Presence.PRESENT] * 2

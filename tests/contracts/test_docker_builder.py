@@ -274,7 +274,7 @@ def test_a_request_that_docker_would_misread_is_refused(request_: BuildRequest, 
 def test_any_name_becomes_one_that_docker_accepts(name: str) -> None:
     image = DockerBuilder(Path("/data"), registry=DockerImages()).image(name, "abc")
     # https://github.com/distribution/reference: path-component, and no more than 255 characters of name
-    assert re.fullmatch(r"slipway/[a-z0-9]+((\.|_|-)[a-z0-9]+)*:abc", image)
+    assert re.fullmatch(r"localhost/slipway/[a-z0-9]+((\.|_|-)[a-z0-9]+)*:abc", image)
     assert len(image) < 200
 
 

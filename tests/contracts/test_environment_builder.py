@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.conditions import eventually
 from tests.contracts.builder_contract import FAREWELL, BuilderContract, MakeFailingRequest, MakeRequest
+from tests.contracts.registry_contract import RegistryContract
 
 from slipway.adapters.local.environment import EnvironmentBuilder, EnvironmentRegistry, find_uv
 from slipway.adapters.local.supervised import Supervised
@@ -301,3 +302,22 @@ def output_of(request: BuildRequest, script: str) -> str:
     folder = folder_of(request)
     python = folder / "venv" / "bin" / "python"
     return subprocess.run([python, script], cwd=folder / "src", capture_output=True, text=True).stdout.strip()
+
+
+class TestEnvironmentRegistry(RegistryContract):
+    @pytest.fixture
+    def present(self, tmp_path: Path) -> str:
+        folder = tmp_path / "environments" / "0123abc"
+        folder.mkdir(parents=True)
+        (folder / "ready").touch()
+        return f"env:{folder}"
+
+    @pytest.fixture
+    def absent(self, tmp_path: Path) -> list[str]:
+        """One that nobody made, and one that is half made."""
+        (tmp_path / "environments" / "half" / "venv").mkdir(parents=True)
+        return [f"env:{tmp_path}/environments/{tag}" for tag in ("no-such-tag", "half")]
+
+    @pytest.fixture
+    def registry(self, tmp_path: Path) -> EnvironmentRegistry:
+        return EnvironmentRegistry(tmp_path)

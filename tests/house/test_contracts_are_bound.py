@@ -28,6 +28,8 @@ SUITES = {
 }
 REFUSES_EVERYTHING = {"NoopBuilder", "_Nothing"}
 """Adapters whose whole point is not to fulfil their port; they have tests of their own."""
+PARTS = {"Archives", "Git"}
+"""Halves of LocalSources, which the suite reaches through it."""
 
 
 def methods(port: type) -> set[str]:
@@ -40,7 +42,7 @@ def adapters() -> dict[str, type]:
     for path in ADAPTERS.rglob("*.py"):
         module = import_module("slipway.adapters." + ".".join(path.relative_to(ADAPTERS).with_suffix("").parts))
         for name, kind in vars(module).items():
-            if not inspect.isclass(kind) or kind.__module__ != module.__name__ or name in REFUSES_EVERYTHING:
+            if not inspect.isclass(kind) or kind.__module__ != module.__name__ or name in REFUSES_EVERYTHING | PARTS:
                 continue
             for port in SUITES:
                 if methods(port) <= set(dir(kind)):
