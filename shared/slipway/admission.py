@@ -19,8 +19,9 @@ def admit(key: QueueKey, ports: Ports) -> None:
 
     Costs one indexed read for a look, whatever the number of items. Safe at any time and any number of times.
     """
-    for _ in range(BURST):
+    for number in range(BURST):
         head = ports.store.head(key)
         if head is None or take_step(head, ports).waiting:
             return
-    ports.bus.send(Topic.ADVANCE, head.id)
+        if number == BURST - 1:
+            ports.bus.send(Topic.ADVANCE, head.id)

@@ -44,8 +44,8 @@ class DockerBuilder:
         self._registry = registry
 
     def image(self, name: str, tag: str) -> str:
-        """`<destination>:<tag>`, or `localhost/slipway/<name made safe>:<tag>`: were the image removed from this engine,
-        a name without a host would be looked for on Docker Hub, where it could be anybody's."""
+        """`<destination>:<tag>`, or `localhost/slipway/<name made safe>:<tag>`: were the image removed from this
+        engine, a name without a host would be looked for on Docker Hub, where it could be anybody's."""
         return f"{self._destination or f'localhost/slipway/{_safe(name)}'}:{tag}"
 
     def registry(self) -> Registry:
