@@ -176,7 +176,7 @@ def report(runs: list[dict[str, Any]], folder: Path, environment: dict[str, str]
             raise Failure(f"{run['name']} {run['state']}: {run['reason']}")
         if not run["metrics"].get("accuracy", 0) > 0.5:
             raise Failure(f"{run['name']} has learnt nothing: {run['metrics']}")
-    if len(builds) != 1 or len(list((folder / "data" / "builds").iterdir())) != 1:
+    if len(builds) != 1 or len(list((folder / "data" / "builds").glob("[!.]*"))) != 1:
         raise Failure(f"one job was built more than once: {', '.join(builds)}")
     expect(0, slipway("logs", runs[0]["id"], environment=environment, echo=True))
     say(f"Logs and outputs of each run: {folder / 'data' / 'runs'}\nSlipway's own log: {folder / 'up.log'}")
