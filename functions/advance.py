@@ -11,11 +11,10 @@ from slipway.step import step
 def advance(item_id: str, ports: Ports) -> Item | None:
     """The item as it is afterwards; None when there is no such item.
 
-    After an item that is over, and after one that stays in line, the head of the line is looked at: a slot may
-    be free. That holds for a second delivery of the same message too, so a wake-up lost in a crash comes again
-    with the message.
+    Where there is a line, its head is looked at afterwards: a slot may be free. That holds for a second delivery
+    of the same message too, so a wake-up lost in a crash comes again with the message.
     """
     item = step(item_id, ports)
-    if item is not None and (item.waiting or (item.state.terminal and item.capped)):
+    if item is not None and (item.capped or item.waiting):
         admit(item.queue, ports)
     return item
