@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from slipway.machine import MAX_RESUMES
 from slipway.model import ArchiveSource, Desired, GitSource, Item, Json, Queue, Stage, State
 from slipway.ports import Ports
-from slipway.views import timestamp
+from slipway.views import masked, timestamp
 
 _NAMED = 3
 """Slot holders that are named in a sentence; the facts name all."""
@@ -38,7 +38,7 @@ def explain(item: Item, ports: Ports, *, workers: bool = True) -> Explanation:
         "workers": workers,
     }
     if item.state.terminal:
-        return Explanation(_over(item, facts), facts)
+        return _told(_over(item, facts), facts)
     if item.deadline is not None and now >= item.deadline:
         facts["overdue"] = True
         sentence = (
@@ -49,7 +49,12 @@ def explain(item: Item, ports: Ports, *, workers: bool = True) -> Explanation:
         sentence = _LIVE[item.state](item, now, facts, ports)
     if not workers:
         sentence += ", but no worker is up, so nothing moves until one is: start `slipway up`"
-    return Explanation(f"{sentence}.", facts)
+    return _told(f"{sentence}.", facts)
+
+
+def _told(sentence: str, facts: Mapping[str, Json]) -> Explanation:
+    """Sources and reasons may hold a URL with a password in it."""
+    return Explanation(masked(sentence), masked(facts))
 
 
 def _pending(item: Item, now: float, facts: dict[str, Json], ports: Ports) -> str:
@@ -132,7 +137,7 @@ def _starting(item: Item, now: float, facts: dict[str, Json], _: Ports) -> str:
     limit = f", or is given up {_when(item.deadline, now)}" if item.deadline is not None else ""
     word = f" ({_first_line(item.reason)})" if item.reason else ""
     return (
-        f"{item.resource} was asked to start it {_span(now - _since(item))} ago{word}: "
+        f"Its start was asked of {item.resource} {_span(now - _since(item))} ago{word}: "
         f"it is running once the backend says so{limit}"
     )
 
@@ -203,7 +208,7 @@ def _run_name(holder: str, ports: Ports) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+    return next(iter(text.strip().splitlines()), "")
 
 
 def _count(number: int, noun: str) -> str:

@@ -7,13 +7,13 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse
 
 from slipway.ports import Ports
 from slipway.web import docs, health, items, keys, logs, queues, schemas
-from slipway.web.access import LoopbackOnly
+from slipway.web.access import LoopbackOnly, caller_of
 from slipway.web.replies import LastResort, answer_errors
 
 _ABOUT = """
@@ -70,8 +70,9 @@ def create_app(
     if keyless:
         app.add_middleware(LoopbackOnly)
     app.add_middleware(LastResort)
+    # Here for all, and so before anything of a stranger's request is read.
     for router in (queues.router, items.router, logs.router, keys.router, health.status):
-        app.include_router(router, responses=schemas.ERRORS)
+        app.include_router(router, responses=schemas.ERRORS, dependencies=[Depends(caller_of)])
     app.include_router(health.probes)
     _describe(app)
     return app

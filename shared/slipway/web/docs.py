@@ -131,7 +131,7 @@ def _shape(name: str, shape: Spec) -> str:
         for field, each in shape.get("properties", {}).items()
     ]
     words = f"<p>One of {', '.join(f'<code>{escape(str(each))}</code>' for each in shape.get('enum', []))}.</p>"
-    about = _prose(shape.get("description", "")) if "Values" not in name else ""
+    about = _prose(shape.get("description", ""))
     content = _table(rows) if rows else words
     return f'<article id="schema-{escape(name)}">\n<h3>{escape(name)}</h3>\n{about}\n{content}\n</article>'
 

@@ -24,7 +24,7 @@ from slipway.explain import explain
 from slipway.model import ImageSource, Item, Json, Stage, State
 from slipway.ports import Ports
 from slipway.step import run_of
-from slipway.views import error_document
+from slipway.views import error_document, masked
 from slipway.web.access import OwnItem, PortsOf
 from slipway.web.feed import feed
 
@@ -105,7 +105,7 @@ class _Stream:
         except SlipwayError as error:
             yield _event(error_document(error), "error")
         item = self._item
-        yield _event({"state": item.state.value, "reason": item.reason, "attempt": item.attempt}, "end")
+        yield _event({"state": item.state.value, "reason": masked(item.reason), "attempt": item.attempt}, "end")
 
     async def _run(self) -> AsyncGenerator[str, None]:
         while True:
@@ -192,7 +192,7 @@ def _build_lines(item: Item, ports: Ports) -> Iterator[str]:
         raise NotFound(f"item {item.id} was submitted as an image: there was no build")
     record = None if item.image is None else ports.store.build(item.image)
     if record is not None:
-        read = getattr(ports.builders(record.builder), "logs", None)
+        read = getattr(ports.builders(record.builder, None), "logs", None)
         if read is not None:
             return cast(Iterator[str], iter(read(record)))
     if item.stage is Stage.BUILD:

@@ -181,7 +181,6 @@ class ItemView(ItemSummary):
     source_hash: str | None
     revision: str | None
     backend_id: str | None
-    build_id: str | None
     warnings: list[str]
     timeline: list[MomentView]
     desired: Desired
