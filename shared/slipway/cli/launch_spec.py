@@ -112,13 +112,12 @@ def read(path: Path, flag: str) -> str:
 
 def parse(content: str, where: str) -> Json:
     """JSON or YAML text as a value. Raises Invalid naming line and column."""
-    if content.lstrip().startswith(("{", "[")):
-        try:
-            return json.loads(content)
-        except RecursionError as error:
-            raise Invalid(Problem(where, "is nested too deeply")) from error
-        except ValueError:
-            pass  # YAML has braces too, and says better what is wrong with them
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise Invalid(Problem(where, "is nested too deeply")) from error
+    except ValueError:
+        pass  # YAML holds JSON too, and says better what is wrong with either
     import yaml
 
     try:

@@ -10,6 +10,7 @@ import typer
 
 from slipway.cli.options import Data, Endpoint, Entity, Output, entity_or_default
 from slipway.cli.output import Format
+from slipway.errors import Invalid, Problem
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and change queues.")
 
@@ -32,7 +33,6 @@ def apply(
     from slipway.cli.launch_spec import parse, read
     from slipway.cli.output import dump, note
     from slipway.documents import check_json
-    from slipway.errors import Invalid, Problem
 
     where = "standard input" if file == "-" else file
     document = parse(sys.stdin.read() if file == "-" else read(Path(file), "FILE"), where)
@@ -41,12 +41,8 @@ def apply(
         raise Invalid(Problem(where, "is no queue file: that is a mapping of fields to values", document))
     owner = entity or document.get("entity") or entity_or_default(None)
     name = document.get("name")
-    if not isinstance(name, str) or not name:
-        raise Invalid(Problem("name", "is missing, or is no text", name, "Give the queue a name."))
-    if not isinstance(owner, str):
-        raise Invalid(Problem("entity", "must be text", owner))
-    client = connect(endpoint, data)
-    response = client.request("PUT", path("queues", owner, name), json={**document, "entity": owner})
+    address = path("queues", _segment("entity", owner), _segment("name", name))
+    response = connect(endpoint, data).request("PUT", address, json={**document, "entity": owner})
     queue = response.json()
     if output is not Format.TABLE:
         print(dump(queue, output))
@@ -129,6 +125,13 @@ def resume(queue: Name, entity: Entity = None, data: Data = None, endpoint: Endp
 
     connect(endpoint, data).post(_path(queue, entity, "resume"))
     print(f"{queue} resumed")
+
+
+def _segment(field: str, value: object) -> str:
+    """What can stand in the queue's address; the API checks the rest."""
+    if not isinstance(value, str) or not value or "/" in value:
+        raise Invalid(Problem(field, "must be text, without '/'", value, f"Give the queue a {field}."))
+    return value
 
 
 def _path(queue: str, entity: str | None, *more: str) -> str:
