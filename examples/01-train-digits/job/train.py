@@ -34,7 +34,7 @@ for epoch in range(1, epochs + 1):
 
 metrics = {
     "accuracy": round(model.score(x_test, y_test), 4),
-    "loss": round(model.loss_, 4),
+    "loss": round(float(model.loss_), 4),
     "epochs": epochs,
     "train_seconds": round(time.monotonic() - started, 2),
 }
