@@ -122,6 +122,9 @@ class Database:
         )
         self._connections.add(connection)
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        # Pages of 4 KB. The disk is waited for at checkpoints: four times as rarely as by default, for 16 MB of log.
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA cache_size = 4000")
         return connection
 
     def _migrate(self, migrations: Sequence[Sequence[str]]) -> None:

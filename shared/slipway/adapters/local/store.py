@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from slipway.adapters.local.database import Database, Values
 from slipway.errors import NoSlot, Stale
@@ -33,7 +34,7 @@ class SqliteStore:
     # --- queues
     def queue(self, key: QueueKey) -> Queue | None:
         row = self._database.row("SELECT body FROM queues WHERE entity = ? AND name = ?", key)
-        return None if row is None else queue_from_json(row[0])
+        return None if row is None else _queue(row[0])
 
     def queues(self, entity: str | None = None) -> Sequence[Queue]:
         if entity is None:
@@ -199,6 +200,9 @@ class SqliteStore:
         )
         return self._database.rows(statement, (*given.values(), _AFTER_ALL if before is None else before, limit))
 
+
+# Every step asks for its queue, which hardly ever changes. The text is the key, so nothing here can be out of date.
+_queue = lru_cache(maxsize=64)(queue_from_json)
 
 _BY_ID = "SELECT body FROM items WHERE id = ?"
 _BY_KEY = "SELECT body FROM items WHERE entity = ? AND idempotency_key = ?"
