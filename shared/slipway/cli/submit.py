@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def submit(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- ARGUMENT…]", help="The job's own arguments, after `--`.", show_default=False),
+        typer.Argument(metavar="-- ARGUMENT", help="The job's own arguments, after `--`.", show_default=False),
     ] = None,
     uri: Annotated[
         str | None, typer.Option("-u", "--uri", metavar="URI", help="A git repository, or a .tar.gz or .zip file.")

@@ -22,10 +22,10 @@ class Synchronous(StrEnum):
 
 def up(
     data: Data = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8765,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Threads that step items.")] = 2,
-    builders: Annotated[int, typer.Option(min=1, max=16, help="Threads that fetch sources and start builds.")] = 1,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes any free port.")] = 8765,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Threads that step items.")] = 2,
+    builders: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="Threads that fetch sources.")] = 1,
     http: Annotated[
         bool, typer.Option("--http/--no-http", help="--no-http adds workers to a Slipway that is up.")
     ] = True,
@@ -39,21 +39,19 @@ def up(
     ] = None,
     local_paths: Annotated[
         bool,
-        typer.Option(
-            "--allow-local-paths/--no-allow-local-paths", help="Whether a job's source may be a path on this machine."
-        ),
+        typer.Option("--allow-local-paths", help="Whether a job's source may be a path on this machine."),
     ] = False,
     private_addresses: Annotated[
         bool,
         typer.Option(
-            "--allow-private-addresses/--no-allow-private-addresses",
+            "--allow-private-addresses",
             help="Whether a job's source may lie on this machine or a private network.",
         ),
     ] = False,
     insecure_git: Annotated[
         bool,
         typer.Option(
-            "--allow-insecure-git/--no-allow-insecure-git",
+            "--allow-insecure-git",
             help="Whether git:// and http:// are good enough for sources.",
         ),
     ] = False,
@@ -67,7 +65,9 @@ def up(
         Synchronous,
         typer.Option(help="NORMAL survives a kill -9; FULL survives a power cut too.", case_sensitive=False),
     ] = Synchronous.NORMAL,
-    tick: Annotated[float, typer.Option(min=0.1, max=300, help="Seconds between looks at what is overdue.")] = 5.0,
+    tick: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, max=300, help="Seconds between looks at what is overdue.")
+    ] = 5.0,
     log_format: Annotated[LogFormat, typer.Option(help="The log on standard error.")] = LogFormat.TEXT,
 ) -> None:
     """Run Slipway on this machine, until Ctrl-C.
