@@ -30,7 +30,7 @@ def test_a_repository_becomes_a_finished_run(machine: Machine) -> None:
     """S20, and what a person sees of it: submit, ps, explain, logs, show, retry."""
     machine.prepare()
     machine.up()
-    assert "no key is asked for" in machine.said(stream="out")
+    eventually(lambda: "no key is asked for" in machine.said(stream="out"))
     go = machine.root / "go"
     item = machine.submit(go, 0, "--name", "初回")
     eventually(lambda: machine.started == [item], within=30)
