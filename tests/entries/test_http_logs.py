@@ -198,14 +198,16 @@ def test_following_an_item_that_waits_tells_the_sentence_and_ends_when_it_is_can
 
 
 def test_following_goes_on_with_the_next_attempt_after_a_preemption() -> None:
-    api = saying(lambda run, follow: iter([f"attempt {run.attempt}"]))
-    item = running(api)
-    finish(api, item, RunPhase.PREEMPTED)
-    api.world.deliver_all()
-    assert stored(api, item).attempt == 2
-    finish(api, item)
-    found = events(api.ask("GET", f"/v1/items/{item}/logs?follow=true").text)
-    assert found[0] == {"id": "2.1", "data": "attempt 2"}
+    def say(run: RunRef, follow: bool) -> Iterator[str]:
+        yield f"attempt {run.attempt}"
+        finish(api, run.item_id, RunPhase.PREEMPTED if run.attempt == 1 else RunPhase.FINISHED)
+        api.world.deliver_all()
+
+    api = saying(say)
+    found = events(api.ask("GET", f"/v1/items/{running(api)}/logs?follow=true").text)
+    lines = [event for event in found if "id" in event]
+    assert lines == [{"id": "1.1", "data": "attempt 1"}, {"id": "2.1", "data": "attempt 2"}]
+    assert json.loads(found[-1]["data"])["state"] == "finished"
 
 
 def test_an_error_while_following_is_an_event() -> None:
