@@ -140,6 +140,8 @@ def test_a_client_that_comes_back_gets_the_rest_and_only_that(lines: list[str], 
     rest = api.ask("GET", f"/v1/items/{item}/logs", headers={**EVENTS, "Last-Event-ID": f"1.{seen}"})
     blocks = [block for block in whole.text.split("\n\n") if block.startswith("id: ")]
     assert len(blocks) == len(lines)
+    fields = ("id: ", "data: ", "event: ")
+    assert all(line.startswith(fields) for line in whole.text.splitlines() if line)
     assert [block for block in rest.text.split("\n\n") if block.startswith("id: ")] == blocks[seen:]
 
 

@@ -213,8 +213,9 @@ def _chunks(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _line(line: str, attempt: int, number: int) -> str:
-    # A carriage return ends a line of the stream too; progress bars are full of them.
-    data = "".join(f"data: {part}\n" for part in line.split("\r"))
+    # A carriage return (progress bars are full of them) ends a line of the stream too, and for Python's clients so does
+    # whatever `splitlines` takes for an end.
+    data = "".join(f"data: {part}\n" for part in line.splitlines() or [""])
     return f"id: {attempt}.{number}\n{data}\n"
 
 
