@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def deliver(message: Message, ports: Ports) -> bool:
     """True when the message is done and may be acknowledged; False when it was handed back or buried here."""
     try:
-        _HANDLERS[message.topic](message.body, ports)
+        _HANDLERS[message.topic](message, ports)
     except Permanent as error:
         log.warning("%s %s: %s", message.topic, message.body[:64], error.message)
         ports.bus.bury(message, error.message)
@@ -31,22 +31,25 @@ def deliver(message: Message, ports: Ports) -> bool:
     return True
 
 
-def _submit(body: str, ports: Ports) -> None:
+def _submit(message: Message, ports: Ports) -> None:
     try:
-        document = json.loads(body)
+        document = json.loads(message.body)
     except ValueError as error:
         raise Permanent(f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise Permanent(f"a launch spec is a JSON object, not {type(document).__name__}")
+    if message.id and document.get("idempotency_key") is None:
+        # The item may be stored and this message delivered again: it must not become a second one.
+        document = {**document, "idempotency_key": f"message {message.id}"}
     submit(document, ports)
 
 
-def _advance(body: str, ports: Ports) -> None:
-    advance(body, ports)
+def _advance(message: Message, ports: Ports) -> None:
+    advance(message.body, ports)
 
 
-def _build(body: str, ports: Ports) -> None:
-    build(body, ports)
+def _build(message: Message, ports: Ports) -> None:
+    build(message.body, ports)
 
 
 def _delay(error: SlipwayError, received: int) -> float:
@@ -55,7 +58,7 @@ def _delay(error: SlipwayError, received: int) -> float:
     return float(asked) if asked is not None else min(2.0 ** (received - 1), 60.0)
 
 
-_HANDLERS: dict[Topic, Callable[[str, Ports], None]] = {
+_HANDLERS: dict[Topic, Callable[[Message, Ports], None]] = {
     Topic.SUBMIT: _submit,
     Topic.ADVANCE: _advance,
     Topic.BUILD: _build,

@@ -144,6 +144,21 @@ class BusContract:
         clock.advance(VISIBILITY)
         assert [message.body for message in bus.receive([Topic.ADVANCE])] == ["b"]
 
+    def test_a_message_keeps_its_name_over_all_deliveries_and_no_other_ever_has_it(
+        self, bus: Bus, clock: MemoryClock
+    ) -> None:
+        """What makes a submission delivered twice one item."""
+        bus.send(Topic.SUBMIT, "same words")
+        (first,) = bus.receive([Topic.SUBMIT])
+        bus.retry(first, "once more")
+        (again,) = bus.receive([Topic.SUBMIT])
+        assert first.id
+        assert again.id == first.id
+        bus.ack([again])
+        bus.send(Topic.SUBMIT, "same words")
+        (other,) = bus.receive([Topic.SUBMIT])
+        assert other.id not in ("", first.id)
+
     # --- retry
     def test_a_retried_message_comes_again_at_once_or_after_its_delay(self, bus: Bus, clock: MemoryClock) -> None:
         bus.send(Topic.ADVANCE, "a")

@@ -109,23 +109,23 @@ class SqliteBus:
         messages: list[Message] = []
         with self._database.transaction() as connection:
             rows = connection.execute(statement, (now + self._visibility, receipt, *each, limit)).fetchall()
-            for message_id, topic, body, received in sorted(rows):
+            for message_id, topic, body, received, name in sorted(rows):
                 if received > self._max_receives:
                     reason = f"delivered {received - 1} times and never acknowledged"
                     connection.execute("UPDATE messages SET received = received - 1 WHERE id = ?", (message_id,))
                     _bury(connection, (message_id, receipt), reason, now)
                 else:
-                    messages.append(Message(_TOPICS[topic], body, f"{message_id}:{receipt}", received))
+                    messages.append(Message(_TOPICS[topic], body, f"{message_id}:{receipt}", received, name or ""))
         return messages
 
 
 _TOPICS = {str(topic): topic for topic in Topic}
-_SEND = "INSERT INTO messages (topic, body, visible_at) VALUES (?, ?, ?)"
+_SEND = "INSERT INTO messages (topic, body, visible_at, name) VALUES (?, ?, ?, hex(randomblob(16)))"
 _DELETE = "DELETE FROM messages WHERE id = ? AND receipt = ?"
 _LOOK = "SELECT MIN(t) FROM ({earliest})"
 _CLAIM = (
     "UPDATE messages SET visible_at = ?, received = received + 1, receipt = ? WHERE id IN"
-    " (SELECT id FROM ({oldest}) ORDER BY visible_at, id LIMIT ?) RETURNING id, topic, body, received"
+    " (SELECT id FROM ({oldest}) ORDER BY visible_at, id LIMIT ?) RETURNING id, topic, body, received, name"
 )
 
 

@@ -77,4 +77,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             at REAL NOT NULL
         ) STRICT""",
     ),
+    # Of a message over all its deliveries. Its id is used again once it is gone.
+    ("ALTER TABLE messages ADD COLUMN name TEXT",),
 )

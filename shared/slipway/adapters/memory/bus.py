@@ -125,7 +125,7 @@ class MemoryBus:
                 continue
             entry.received += 1
             self._hide(entry_id, entry, self._visibility)
-            messages.append(Message(topic, entry.body, f"{entry_id}:{entry.turn}", entry.received))
+            messages.append(Message(topic, entry.body, f"{entry_id}:{entry.turn}", entry.received, str(entry_id)))
         return messages
 
     def _next_visible(self, topics: Sequence[Topic]) -> float:
