@@ -22,7 +22,16 @@ SPEC: dict[str, Json] = {
     "project": "bench",
     "queue": "noop",
     "docker": {"docker_image": "registry.example.com/team/train:1"},
-    "overrides": {"args": ["--epochs", "10"], "run_config": {f"parameter_{i}": i / 7 for i in range(20)}},
+    "overrides": {
+        "args": ["--epochs", "10", "--data", "s3://team-data/images/2026"],
+        "run_config": {
+            "model": {"name": "resnet50", "pretrained": True, "dropout": 0.1, "layers": [64, 128, 256, 512]},
+            "optimizer": {"name": "adamw", "lr": 0.0003, "betas": [0.9, 0.999], "weight_decay": 0.01},
+            "data": {"batch_size": 128, "workers": 8, "augment": ["flip", "crop", "jitter"], "seed": 1234},
+            "schedule": {"warmup_steps": 500, "max_epochs": 90, "kind": "cosine"},
+            "notes": "baseline for the comparison of augmentations, third repetition",
+        },
+    },
 }
 """With what the queue adds, an item of about 2 KB."""
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from slipway.errors import Refused, SlipwayError
+from slipway.errors import Permanent, Refused, SlipwayError
 from slipway.model import (
     Act,
     BuildPhase,
@@ -103,6 +103,8 @@ def failed(item: Item, stage: Stage, reason: str, now: float) -> Decision:
 
 def refused(item: Item, refusal: Refused, now: float) -> Decision:
     """The backend said "not now": back in line, and not before its own time or a wait that doubles to ten minutes."""
+    if item.desired is Desired.STOP:
+        return _end(item, now, State.STOPPED, "cancelled before it started")
     wait = refusal.retry_after if refusal.retry_after is not None else min(5.0 * 2**item.refusals, 600.0)
     reason = f"waiting for the backend: {refusal.message}"
     kept = item
@@ -172,6 +174,9 @@ def _over_before_start(item: Item, facts: Facts, stage: Stage) -> Decision | Non
         return failed(
             item, Stage.BUILD, f"the registry refused to say whether {item.image} exists: not authorised", now
         )
+    if isinstance(facts.trouble, Permanent):
+        # Nothing was started, and no later look will tell more; the items behind it need not wait for its deadline.
+        return failed(item, Stage.BUILD, facts.trouble.message, now)
     return None
 
 
@@ -218,15 +223,16 @@ def _launched(item: Item, facts: Facts) -> Decision:
 
 
 def _absent(item: Item, now: float) -> Decision:
-    if item.state is State.STARTING and item.backend_id is None:
-        if item.lease is not None and item.lease.guards(Act.START, now):
-            return _rest(item, now, item.lease.until)
-        if item.desired is Desired.RUN and item.deadline is not None and now < item.deadline:
-            lease = Lease(Act.START, now + START_LEASE)
-            return Decision(item.but(lease=lease, due=lease.until), Act.START)
+    unconfirmed = item.state is State.STARTING and item.backend_id is None
+    if item.state is State.STARTING and item.lease is not None and item.lease.guards(Act.START, now):
+        # Also one that the backend has confirmed: its lists may lag behind its answers.
+        return _rest(item, now, item.lease.until)
+    if unconfirmed and item.desired is Desired.RUN and item.deadline is not None and now < item.deadline:
+        lease = Lease(Act.START, now + START_LEASE)
+        return Decision(item.but(lease=lease, due=lease.until), Act.START)
     if item.desired is Desired.STOP:
         return _end(item, now, State.STOPPED, "cancelled")
-    if item.desired is Desired.EXPIRE or item.state is State.STARTING:
+    if item.desired is Desired.EXPIRE or unconfirmed:
         return failed(item, _stage(item), _expired(item), now)
     return failed(item, Stage.RUN, "the run disappeared: the backend no longer knows it", now)
 
@@ -297,15 +303,16 @@ def _rest(item: Item, now: float, due: float) -> Decision:
 
 def _learn(item: Item, run: RunStatus) -> Item:
     """What the backend told that the item does not know yet; the same object when there is nothing new."""
-    told = {
-        "backend_id": run.backend_id if run.backend_id is not None else item.backend_id,
-        "exit_code": run.exit_code if run.exit_code is not None else item.exit_code,
-        "metrics": run.metrics or item.metrics,
-        "warnings": tuple(dict.fromkeys((*item.warnings, *run.warnings))),
-    }
-    if all(getattr(item, name) == value for name, value in told.items()):
-        return item
-    return item.but(**told)
+    told: dict[str, object] = {}
+    if run.backend_id not in (None, item.backend_id):
+        told["backend_id"] = run.backend_id
+    if run.exit_code not in (None, item.exit_code):
+        told["exit_code"] = run.exit_code
+    if run.metrics and run.metrics != item.metrics:
+        told["metrics"] = run.metrics
+    if not set(run.warnings) <= set(item.warnings):
+        told["warnings"] = tuple(dict.fromkeys((*item.warnings, *run.warnings)))
+    return item.but(**told) if told else item
 
 
 def _release(item: Item) -> Slot:

@@ -63,5 +63,8 @@ def _expanded(value: Json, table: Mapping[str, str | None], path: str) -> tuple[
             problems.append(Problem(where, "is not a macro", written, f"{hint} A literal ${{ is written $${{."))
         return written
 
-    result = rewrite(value, lambda text, where: _MACRO.sub(lambda match: replaced(match[0], where), text), path)
+    def filled(text: str, where: str) -> str:
+        return _MACRO.sub(lambda match: replaced(match[0], where), text) if "${" in text else text
+
+    result = rewrite(value, filled, path)
     return result, problems

@@ -44,44 +44,55 @@ Record = TypeVar("Record")
 
 
 def item_to_json(item: Item) -> str:
-    return _text(
-        {
-            "id": item.id,
-            "version": item.version,
-            "state": item.state,
-            "reason": item.reason,
-            "stage": item.stage,
-            "desired": item.desired,
-            "resource": item.resource,
-            "resource_args": item.resource_args,
-            "run_id": item.run_id,
-            "created_at": item.created_at,
-            "started_at": item.started_at,
-            "ended_at": item.ended_at,
-            "due": item.due,
-            "deadline": item.deadline,
-            "not_before": item.not_before,
-            "refusals": item.refusals,
-            "lease": _lease_record(item.lease),
-            "priority": item.priority,
-            "capped": item.capped,
-            "attempt": item.attempt,
-            "resumes": item.resumes,
-            "image": item.image,
-            "source_hash": item.source_hash,
-            "revision": item.revision,
-            "entry_point": item.entry_point,
-            "backend_id": item.backend_id,
-            "exit_code": item.exit_code,
-            "metrics": item.metrics,
-            "warnings": item.warnings,
-            "retry_of": item.retry_of,
-            "builder": item.builder,
-            "timeouts": _timeouts_record(item.timeouts),
-            "timeline": item.timeline,
-            "submission": _submission_record(item.submission),
-        }
-    )
+    return submitted_part(item) + changing_part(item)
+
+
+def submitted_part(item: Item) -> str:
+    """The start of an item's JSON text: what it was submitted as, which no save changes. A store may write it once."""
+    fixed = {
+        "id": item.id,
+        "resource": item.resource,
+        "resource_args": item.resource_args,
+        "run_id": item.run_id,
+        "created_at": item.created_at,
+        "retry_of": item.retry_of,
+        "builder": item.builder,
+        "timeouts": _timeouts_record(item.timeouts),
+        "submission": _submission_record(item.submission),
+    }
+    return _text(fixed)[:-1] + ","
+
+
+def changing_part(item: Item) -> str:
+    """The rest of it: where the item is on its way."""
+    changing = {
+        "version": item.version,
+        "state": item.state,
+        "reason": item.reason,
+        "stage": item.stage,
+        "desired": item.desired,
+        "started_at": item.started_at,
+        "ended_at": item.ended_at,
+        "due": item.due,
+        "deadline": item.deadline,
+        "not_before": item.not_before,
+        "refusals": item.refusals,
+        "lease": _lease_record(item.lease),
+        "priority": item.priority,
+        "capped": item.capped,
+        "attempt": item.attempt,
+        "resumes": item.resumes,
+        "image": item.image,
+        "source_hash": item.source_hash,
+        "revision": item.revision,
+        "entry_point": item.entry_point,
+        "backend_id": item.backend_id,
+        "exit_code": item.exit_code,
+        "metrics": item.metrics,
+        "warnings": item.warnings,
+        "timeline": item.timeline,
+    }
+    return _text(changing)[1:]
 
 
 def item_from_json(text: str) -> Item:

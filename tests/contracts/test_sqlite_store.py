@@ -160,7 +160,7 @@ def test_no_question_scans_a_table(database: Database) -> None:
 
 def test_the_body_is_the_shared_record(database: Database) -> None:
     item = SqliteStore(database).create(an_item(reason="zu groß 🚢"))
-    body = json.loads(database.rows("SELECT body FROM items")[0][0])
+    body = json.loads(database.rows("SELECT submitted || body FROM items")[0][0])
     assert (body["id"], body["version"], body["reason"]) == (item.id, 1, "zu groß 🚢")
 
 

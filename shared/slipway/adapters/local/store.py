@@ -13,12 +13,13 @@ from slipway.model import ApiKey, Build, Item, Queue, QueueKey, Slot, State
 from slipway.records import (
     build_from_json,
     build_to_json,
+    changing_part,
     item_from_json,
-    item_to_json,
     key_from_json,
     key_to_json,
     queue_from_json,
     queue_to_json,
+    submitted_part,
 )
 
 
@@ -67,7 +68,6 @@ class SqliteStore:
     # --- items
     def create(self, item: Item) -> Item:
         after = item.but(version=1)
-        body = item_to_json(after)
         entity, key = item.submission.entity, item.submission.idempotency_key
         with self._database.transaction() as connection:
             if key is not None:
@@ -79,9 +79,9 @@ class SqliteStore:
                 raise Stale(item_from_json(row[0]))
             connection.execute(
                 "INSERT INTO items"
-                " (version, state, waiting, building, due, body, ended, id, entity, owner, queue, idempotency_key)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*_changing(after, body), _ended(after), item.id, entity, *item.queue, key),
+                " (version, state, waiting, building, due, body, ended, id, entity, owner, queue, idempotency_key,"
+                " submitted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*_changing(after), _ended(after), item.id, entity, *item.queue, key, submitted_part(item)),
             )
         return after
 
@@ -91,12 +91,11 @@ class SqliteStore:
 
     def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:
         after = item.but(version=item.version + 1)
-        body = item_to_json(after)
         if slot is Slot.KEEP:
-            saved = _save(self._database.write, after, body)
+            saved = _save(self._database.write, after)
         else:
             with self._database.transaction() as connection:
-                saved = _save(lambda sql, values: connection.execute(sql, values).rowcount, after, body)
+                saved = _save(lambda sql, values: connection.execute(sql, values).rowcount, after)
                 if saved and slot is Slot.ACQUIRE:
                     _acquire(connection, item)
                 elif saved:
@@ -204,8 +203,8 @@ class SqliteStore:
 # Every step asks for its queue, which hardly ever changes. The text is the key, so nothing here can be out of date.
 _queue = lru_cache(maxsize=64)(queue_from_json)
 
-_BY_ID = "SELECT body FROM items WHERE id = ?"
-_BY_KEY = "SELECT body FROM items WHERE entity = ? AND idempotency_key = ?"
+_BY_ID = "SELECT submitted || body FROM items WHERE id = ?"
+_BY_KEY = "SELECT submitted || body FROM items WHERE entity = ? AND idempotency_key = ?"
 _SAVE_OPEN = (
     "UPDATE items SET version = ?, state = ?, waiting = ?, building = ?, due = ?, body = ?"
     " WHERE id = ? AND version = ? AND ended IS NULL"
@@ -215,7 +214,10 @@ _SAVE = (
     " WHERE id = ? AND version = ?"
 )
 _RELEASE = "DELETE FROM slots WHERE owner = ? AND queue = ? AND item_id = ? AND attempt <= ?"
-_HEAD = "SELECT body FROM items WHERE waiting IS NOT NULL AND owner = ? AND queue = ? ORDER BY waiting, id LIMIT 1"
+_HEAD = (
+    "SELECT submitted || body FROM items WHERE waiting IS NOT NULL"
+    " AND owner = ? AND queue = ? ORDER BY waiting, id LIMIT 1"
+)
 _AHEAD = (
     "SELECT COUNT(*) FROM (SELECT 1 FROM items WHERE waiting IS NOT NULL"
     " AND owner = ? AND queue = ? AND (waiting, id) < (?, ?) LIMIT ?)"
@@ -225,12 +227,12 @@ _NEXT_CROWDED = (
 )
 _DUE = "SELECT id FROM items WHERE due <= ? ORDER BY due, id LIMIT ?"
 _WANTING = "SELECT id FROM items WHERE building = ? ORDER BY id"
-_PAGE = "SELECT id, body FROM items {index} WHERE {state} {given} id < ? ORDER BY id DESC LIMIT ?"
+_PAGE = "SELECT id, submitted || body FROM items {index} WHERE {state} {given} id < ? ORDER BY id DESC LIMIT ?"
 _AFTER_ALL = "\U0010ffff"
 """Sorts after every id."""
 
 
-def _changing(item: Item, body: str) -> tuple[int, str, int | None, str | None, float | None, str]:
+def _changing(item: Item) -> tuple[int, str, int | None, str | None, float | None, str]:
     """The columns that a save may change: version, state, waiting, building, due, body."""
     return (
         item.version,
@@ -238,7 +240,7 @@ def _changing(item: Item, body: str) -> tuple[int, str, int | None, str | None, 
         item.priority if item.waiting else None,
         item.image if item.state is State.BUILDING else None,
         item.due,
-        body,
+        changing_part(item),
     )
 
 
@@ -246,9 +248,9 @@ def _ended(item: Item) -> str | None:
     return item.state if item.state.terminal else None
 
 
-def _save(execute: Callable[[str, Values], int], after: Item, body: str) -> bool:
+def _save(execute: Callable[[str, Values], int], after: Item) -> bool:
     """False when the version is not the one that was loaded."""
-    values, guard = _changing(after, body), (after.id, after.version - 1)
+    values, guard = _changing(after), (after.id, after.version - 1)
     # Nearly every save leaves an open item open, and then has one index less to write.
     if not after.state.terminal and execute(_SAVE_OPEN, (*values, *guard)):
         return True
