@@ -172,6 +172,13 @@ class TestWhatIsParticular(BuilderFixtures):
         assert "line 59" in ended.log_tail
         assert "line 1\n" not in ended.log_tail
 
+    def test_the_log_of_a_build_is_kept(self, builder: DockerBuilder, failing_request: MakeFailingRequest) -> None:
+        request = failing_request()
+        assert list(builder.logs(self.build_of(request))) == []
+        builder.start(request)
+        self.end(builder, request)
+        assert any(FAREWELL in line for line in builder.logs(self.build_of(request)))
+
     def test_a_base_image_that_is_nowhere_fails_the_build_in_dockers_words(
         self, builder: DockerBuilder, request_: MakeRequest
     ) -> None:

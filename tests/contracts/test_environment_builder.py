@@ -169,6 +169,15 @@ def test_what_uv_cannot_install_pip_may(
     assert "Trying pip" in log_of(request)
 
 
+def test_the_log_of_a_build_is_kept(builder: EnvironmentBuilder, request_: MakeRequest) -> None:
+    request = request_({"train.py": "print(1)"})
+    build = Build(request.image, "environment", request.attempt)
+    assert list(builder.logs(build)) == []
+    builder.start(request)
+    eventually(lambda: builder.status(build).phase is BuildPhase.SUCCEEDED, within=60.0)
+    assert eventually(lambda: [line for line in builder.logs(build) if line.startswith("made ")])
+
+
 def test_the_source_lies_beside_its_environment(builder: EnvironmentBuilder, request_: MakeRequest) -> None:
     request = request_({"deep/er/data.txt": "x", "train.py": "print(1)"})
     (Path(request.context) / "train.py").chmod(0o700)

@@ -57,12 +57,12 @@ def test_the_slipway_of_the_data_folder_is_found(tmp_path: Path) -> None:
         "null",
         "{}",
         '{"pid": 1, "start_time": 1, "url": "http://127.0.0.1:8765"}',
-        json.dumps({"pid": os.getpid(), "start_time": 1, "url": URL}),
+        '{"pid": THIS, "start_time": 1, "url": "http://127.0.0.1:8765"}',
         '{"pid": "me", "start_time": 5}',
     ],
 )
 def test_what_a_killed_process_left_behind_is_passed_over(tmp_path: Path, content: str) -> None:
-    (tmp_path / "up.json").write_text(content)
+    (tmp_path / "up.json").write_text(content.replace("THIS", str(os.getpid())))
     client = connect(None, tmp_path)
     assert (client.direct, client.idle) == (True, True)
 
@@ -108,6 +108,15 @@ def test_only_one_process_serves_a_data_folder(tmp_path: Path) -> None:
         other.kill()
     with instance.only_server(tmp_path):
         pass  # the kernel gave the lock of the killed one back
+
+
+def test_a_process_that_is_over_counts_no_more_although_nobody_asked_for_its_end(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        write(tmp_path, own(pid=child.pid, start_time=start_time(child.pid)))
+        assert instance.serving(tmp_path) is not None
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert instance.serving(tmp_path) is None
 
 
 def test_an_announcement_lasts_as_long_as_its_process_works(tmp_path: Path) -> None:

@@ -231,6 +231,11 @@ def test_an_item_is_found_by_id_part_of_it_or_name(run: Run) -> None:
     assert "no item has an id or a name like 'other'" in run("show", "other").err
 
 
+def test_where_nothing_was_cancelled_there_is_no_table(run: Run) -> None:
+    cancelled = run("cancel", "nobody")
+    assert (cancelled.code, cancelled.out) == (failure.REFUSED, "")
+
+
 @pytest.mark.usefixtures("queue")
 def test_several_items_are_cancelled_and_the_one_that_is_not_there_is_told_of(run: Run) -> None:
     ids = [run("submit", "-q", "gpu", *CODE).out.strip() for _ in range(2)]

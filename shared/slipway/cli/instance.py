@@ -77,13 +77,15 @@ def this_process(url: str | None, workers: int, keyless: bool) -> Instance:
 
 
 def start_time(pid: int) -> int | None:
-    """Field 22 of /proc/<pid>/stat, see proc(5). None where the process is gone, or there is no /proc."""
+    """Field 22 of /proc/<pid>/stat, see proc(5). None where the process is over, or there is no /proc."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     # The name, in parentheses, may contain spaces and parentheses of its own.
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = stat.rpartition(")")[2].split()
+    # A zombie is over, and stays in the table for as long as its parent does not ask.
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def _read(path: Path) -> Instance | None:

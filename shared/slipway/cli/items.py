@@ -154,14 +154,15 @@ def cancel(
         except SlipwayError as error:
             failure.report(error, output)
             worst = max(worst, failure.exit_code(error))
-    show(
-        cancelled,
-        output,
-        lambda: table(
-            ("ITEM", "STATE", "REASON"),
-            ((item["id"], coloured(item["state"]), _stopping(item)) for item in cancelled),
-        ),
-    )
+    if cancelled or output is not Format.TABLE:
+        show(
+            cancelled,
+            output,
+            lambda: table(
+                ("ITEM", "STATE", "REASON"),
+                ((item["id"], coloured(item["state"]), _stopping(item)) for item in cancelled),
+            ),
+        )
     if worst:
         raise typer.Exit(worst)
 

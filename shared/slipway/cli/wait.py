@@ -39,7 +39,7 @@ def wait_for(client: Client, item_id: str, output: Format) -> int:
     else:
         print(dump(item, output))
     finished: bool = item["state"] == State.FINISHED
-    if not finished:
+    if not finished and item["started_at"]:
         note(f"`slipway logs {item_id}` shows what it wrote.")
     return 0 if finished else RUN_FAILED
 

@@ -76,6 +76,10 @@ class DockerBuilder:
         folder = self._folder(build.image, build.attempt)
         return _judged(folder, Supervised(folder / "process").status())
 
+    def logs(self, build: Build) -> Iterator[str]:
+        """What docker said, line by line; nothing of a build that was never started."""
+        return Supervised(self._folder(build.image, build.attempt) / "process").logs()
+
     def _folder(self, image: str, attempt: int) -> Path:
         """Readable, and unique: two images whose safe names are the same differ in the digest."""
         return self._builds / f"{_safe(image)[:80]}-{hashlib.sha256(image.encode()).hexdigest()[:12]}-{attempt}"

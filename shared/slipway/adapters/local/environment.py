@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,10 @@ class EnvironmentBuilder:
         else:
             reason = f"the environment could not be made: exit code {now.exit_code}"
         return BuildStatus(BuildPhase.FAILED, folder.name, reason, process.tail(_LOG_LINES))
+
+    def logs(self, build: Build) -> Iterator[str]:
+        """What the installers said, line by line; nothing of a build that was never started."""
+        return Supervised(self._folder(build) / "process").logs()
 
     def _folder(self, build: Build) -> Path:
         return self._home / "builds" / f"env-{_tag(build.image, self._home)}-{build.attempt}"

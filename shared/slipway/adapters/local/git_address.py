@@ -63,7 +63,7 @@ def parse(uri: str, *, local_paths: bool, insecure: bool) -> Address:
     return _network(scheme, uri)
 
 
-_USE = "Use https://host/path, ssh://user@host/path or user@host:path"
+_USE = "Use https://host/path or user@host:path; `slipway up --help` lists what its operator may allow"
 
 
 def _network(scheme: str, uri: str) -> Address:

@@ -58,7 +58,7 @@ def addresses(host: str, *, private: bool) -> tuple[str, ...]:
         if not private and not public(address):
             raise Forbidden(
                 f"host '{host}' is at {address}, which is not a public address: Slipway does not connect to loopback, "
-                "link-local or private addresses for a submission, unless the setting private_addresses allows it"
+                "link-local or private addresses for a submission, unless started with --allow-private-addresses"
             )
     return unique
 
