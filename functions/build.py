@@ -20,6 +20,7 @@ from slipway.model import (
     Build,
     BuildPhase,
     BuildRequest,
+    Desired,
     ImageSource,
     Item,
     Lease,
@@ -45,7 +46,9 @@ def build(item_id: str, ports: Ports) -> Item | None:
 
 
 def _wants_build(item: Item) -> bool:
-    return item.built and (item.state is State.BUILDING or (item.state is State.PENDING and item.image is None))
+    """Its lease is the order to build, and goes when that is done: a message that comes again builds nothing again."""
+    ordered = item.lease is not None and item.lease.act is Act.PREPARE
+    return ordered and item.desired is Desired.RUN and item.state in (State.PENDING, State.BUILDING)
 
 
 def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
@@ -102,6 +105,9 @@ def _start_once(kind: str, builder: Builder, request: BuildRequest, ports: Ports
     else:
         phase = builder.status(record).phase
         if phase is BuildPhase.RUNNING or (record.lease is not None and now < record.lease.until):
+            return
+        if phase is BuildPhase.SUCCEEDED and builder.registry().presence(request.image) is Presence.PRESENT:
+            # It ended after the registry was asked.
             return
         if phase is not BuildPhase.ABSENT:
             # Failed before, or succeeded and was deleted since: a new attempt has a new name.
