@@ -21,7 +21,13 @@ def cancel(item_id: str, ports: Ports) -> Item:
 
     Raises NotFound.
     """
-    wished = _change(item_id, ports, lambda item: item.but(desired=Desired.STOP))
+    # Due at once, so that the tick honours a wish whose first step is never taken.
+    now = ports.clock.now()
+    wished = _change(
+        item_id,
+        ports,
+        lambda item: item if item.desired is Desired.STOP else item.but(desired=Desired.STOP, due=now),
+    )
     return wished if wished.state.terminal else advance(item_id, ports) or wished
 
 
@@ -59,15 +65,16 @@ def apply_queue(queue: Queue, ports: Ports) -> tuple[Queue, bool]:
     a raised cap lets the head of the line in at once. A pause outlives an apply."""
     while True:
         current = ports.store.queue(queue.key)
+        wanted = replace(queue, version=0)
         if current is not None:
             if current.resource != queue.resource:
                 rule = f"queue '{queue.key}' is for {current.resource}; a queue does not change its resource"
                 raise Invalid(Problem("resource", rule, queue.resource, "Use another name, or delete the queue first."))
-            queue = replace(queue, version=current.version, paused=queue.paused or current.paused)
-            if queue == current:
+            wanted = replace(queue, version=current.version, paused=queue.paused or current.paused)
+            if wanted == current:
                 return current, False
         try:
-            saved = ports.store.save_queue(replace(queue, version=current.version if current else 0))
+            saved = ports.store.save_queue(wanted)
         except Stale:
             continue
         admit(queue.key, ports)
