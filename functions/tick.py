@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
 from slipway.admission import admit
-from slipway.errors import SlipwayError, Stale
+from slipway.errors import SlipwayError
 from slipway.functions.advance import advance
 from slipway.ports import Ports
 
@@ -19,24 +21,27 @@ def tick(ports: Ports, limit: int = 100) -> int:
     """Steps up to `limit` due items, then looks at the head of every queue with waiting items. How many were due."""
     due = ports.store.due(ports.clock.now(), limit)
     for item_id in due:
-        try:
-            advance(item_id, ports)
-        except SlipwayError as error:
-            log.warning("item %s: %s", item_id, error.message)
-            _postpone(item_id, ports)
+        if not _came_off(f"item {item_id}", partial(advance, item_id, ports)):
+            _came_off(f"item {item_id}, to be put off", partial(_postpone, item_id, ports))
     for key in ports.store.crowded():
-        try:
-            admit(key, ports)
-        except SlipwayError as error:
-            log.warning("queue %s: %s", key, error.message)
+        _came_off(f"queue {key}", partial(admit, key, ports))
     return len(due)
+
+
+def _came_off(what: str, work: Callable[[], object]) -> bool:
+    """One that fails, even by a bug, keeps no other from its turn."""
+    try:
+        work()
+    except SlipwayError as error:
+        log.warning("%s: %s", what, error.message)
+    except Exception:
+        log.exception("%s failed in a way that nobody foresaw", what)
+    else:
+        return True
+    return False
 
 
 def _postpone(item_id: str, ports: Ports) -> None:
     item = ports.store.item(item_id)
-    if item is None or item.due is None:
-        return
-    try:
+    if item is not None and item.due is not None:
         ports.store.save(item.but(due=ports.clock.now() + POSTPONE))
-    except Stale:
-        return
