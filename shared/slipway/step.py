@@ -6,7 +6,9 @@ nothing but "look again". So duplicate, late, lost and reordered events are the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from slipway.errors import NoSlot, Permanent, Refused, SlipwayError, Stale
 from slipway.launch import launch
@@ -107,27 +109,36 @@ def _act(act: Act, item: Item, ports: Ports) -> Item:
 
 def _start(item: Item, ports: Ports) -> Item:
     """What the backend answers is itself a fact. A Temporary leaves the lease: the outcome is unknown, look first."""
-    target = ports.targets(item.resource)
     try:
+        target = ports.targets(item.resource)
         run = target.start(launch(item, base_url=ports.base_url))
     except Refused as refusal:
-        return _note(refused(item, refusal, ports.clock.now()), item, ports)
+        return _note(partial(refused, refusal=refusal, now=ports.clock.now()), item, ports)
     except Permanent as error:
-        return _note(failed(item, Stage.LAUNCH, error.message, ports.clock.now()), item, ports)
-    learnt = decide(item, Facts(ports.clock.now(), run=run, look_again=target.look_again))
-    return item if learnt.item is item else _note(learnt, item, ports)
+        return _note(partial(failed, stage=Stage.LAUNCH, reason=error.message, now=ports.clock.now()), item, ports)
+    facts = Facts(ports.clock.now(), run=run, look_again=target.look_again)
+    return _note(partial(decide, facts=facts), item, ports)
 
 
-def _note(decision: Decision, item: Item, ports: Ports) -> Item:
-    """Writes down the outcome of a start. Whoever lost the race and left a run that nobody wants stops it."""
-    try:
-        saved = ports.store.save(decision.item, decision.slot)
-    except Stale as lost:
-        now = _winner(lost, item)
-        if now.state.terminal or now.attempt != item.attempt:
-            ports.targets(item.resource).stop(run_of(item))
-        return now
-    return _act(decision.act, saved, ports)
+def _note(outcome: Callable[[Item], Decision], item: Item, ports: Ports) -> Item:
+    """Writes down the outcome of a start, which holds as long as its claim does: a wish that came meanwhile is joined
+    with it. Whoever lost the claim and left a run that nobody wants stops it."""
+    while True:
+        decision = outcome(item)
+        if decision.item is item:
+            return item
+        try:
+            saved = ports.store.save(decision.item, decision.slot)
+        except Stale as lost:
+            now = _winner(lost, item)
+            if now.state.terminal or now.attempt != item.attempt:
+                unwanted = RunRef(item.id, item.attempt, decision.item.backend_id or item.backend_id)
+                ports.targets(item.resource).stop(unwanted)
+            if now.version == item.version or now.lease != item.lease:
+                return now
+            item = now
+        else:
+            return _act(decision.act, saved, ports)
 
 
 def _stay_in_line(item: Item, facts: Facts, ports: Ports) -> Item:
