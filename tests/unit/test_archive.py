@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import stat
 import struct
 import tarfile
@@ -95,12 +96,14 @@ def harmless(content: bytes) -> None:
         assert {path.name for path in outside.iterdir()} == {"witness", "into"}
         assert (outside / "witness").read_text() == "untouched"
         for path in (outside / "into").rglob("*"):
-            assert path.resolve().is_relative_to(outside / "into")
+            # Not Path.resolve, which refuses links that go in circles: those lead nowhere at all.
+            assert Path(os.path.realpath(path)).is_relative_to(outside / "into")
             assert path.is_symlink() or path.is_file() or path.is_dir()
 
 
 @given(st.lists(st.tuples(names, kinds, names), min_size=1, max_size=6))
 @example([("link", tarfile.SYMTYPE, ".."), ("link/escaped", tarfile.REGTYPE, "")])
+@example([("circle", tarfile.SYMTYPE, "circle")])
 @example([("p/q/d", tarfile.SYMTYPE, "../.."), ("x", tarfile.SYMTYPE, "p/q/d/../witness")])
 @example([("a", tarfile.SYMTYPE, "b"), ("b", tarfile.SYMTYPE, "a")])
 @example([("w", tarfile.LNKTYPE, "../witness"), ("w", tarfile.REGTYPE, "")])
