@@ -7,12 +7,12 @@ from tests.functions.faults import BusyOnce, Calls, Crash, slow_to_start, surviv
 from tests.functions.world import World
 
 from slipway.adapters.memory.target import MemoryTarget, finishes_at_once
-from slipway.errors import NotFound, Permanent, Temporary
+from slipway.errors import NotFound, Permanent, Refused, Temporary
 from slipway.functions import control
 from slipway.functions.advance import advance
 from slipway.functions.observe import observe
 from slipway.functions.tick import tick
-from slipway.machine import START_LEASE
+from slipway.machine import START_LEASE, refused
 from slipway.model import Changed, Desired, Item, Launch, QueueKey, RunPhase, RunRef, RunStatus, State
 from slipway.step import run_of
 
@@ -289,6 +289,11 @@ def test_an_item_that_was_cancelled_during_a_refused_start_is_stopped_at_once() 
     world.deliver_all()
     assert world.item(item).state is State.STOPPED
     assert world.store.slots(KEY) == frozenset()
+
+
+def test_a_refusal_does_not_put_a_cancelled_item_back_in_line() -> None:
+    item = delivered(World()).but(desired=Desired.STOP)
+    assert refused(item, Refused("no capacity"), 0.0).item.state is State.STOPPED
 
 
 def test_an_item_that_was_cancelled_during_a_start_that_cannot_be_fails_at_once_with_the_reason() -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.functions.faults import BusyOnce, Calls, bring_to_an_end, built_twice, overfull, slow_to_start, survive
 from tests.functions.world import ALL, World
 
+from slipway.adapters.memory.builder import MemoryBuilder
 from slipway.adapters.memory.target import MemoryTarget
 from slipway.errors import Permanent
 from slipway.functions import control
@@ -21,7 +22,7 @@ from slipway.functions.build import build
 from slipway.functions.observe import observe
 from slipway.functions.tick import tick
 from slipway.machine import PREPARE_LEASE, START_LEASE
-from slipway.model import Changed, Launch, QueueKey, RunPhase, RunStatus, State
+from slipway.model import BuildRequest, BuildStatus, Changed, Launch, QueueKey, RunPhase, RunStatus, State
 from slipway.ports import Ports
 
 Turn = Callable[[Ports], object]
@@ -295,24 +296,43 @@ def test_two_workers_break_no_promise_wherever_they_meet(pair, swapped: bool) ->
     assert at >= 2, "the first turn made no call to meet at"
 
 
-def test_a_claim_keeps_a_second_worker_from_calling_the_backend() -> None:
-    """Design §1.2: without it both start a run wherever the backend does not take our names."""
-    asked: list[str] = []
+class Asked(MemoryTarget):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
 
-    class Asked(MemoryTarget):
-        def start(self, launch: Launch) -> RunStatus:
-            asked.append(launch.run.name)
-            return super().start(launch)
+    def start(self, launch: Launch) -> RunStatus:
+        self.asked.append(launch.run.name)
+        return super().start(launch)
 
-    def two_at_a_backend_that_is_asked(world: World) -> tuple[Turn, Turn]:
-        world.target = Asked()
-        asked.clear()
-        return two_deliveries(world)
 
+class AskedBuilder(MemoryBuilder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def start(self, request: BuildRequest) -> BuildStatus:
+        self.asked.append(request.image)
+        return super().start(request)
+
+
+@pytest.mark.parametrize("pair", [two_deliveries, two_builds_of_one_image], ids=lambda pair: pair.__name__)
+def test_a_claim_keeps_a_second_worker_from_asking_the_backend_too(pair) -> None:
+    """Design §1.2: without it both start a run, or a build, wherever the backend does not take our names."""
     at, met = 0, True
     while met:
-        met, broken = meeting(two_at_a_backend_that_is_asked, False, at)
-        assert (len(asked), broken) == (1, []), f"met at call {at}"
+        backend: list[Asked | AskedBuilder] = []
+
+        def with_backends(world: World, backend: list[Asked | AskedBuilder] = backend) -> tuple[Turn, Turn]:
+            world.target, world.builder = target, builder = Asked(), AskedBuilder()
+            backend.extend((target, builder))
+            return pair(world)
+
+        met, broken = meeting(with_backends, False, at)
+        assert broken == []
+        for each in backend:
+            assert len(set(each.asked)) == len(each.asked), f"asked twice when they met at call {at}"
+        assert any(each.asked for each in backend)
         at += 1
 
 

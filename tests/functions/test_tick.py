@@ -25,8 +25,10 @@ from slipway.model import (
     Stage,
     State,
     Timeouts,
+    Topic,
 )
 from slipway.ports import Registry
+from slipway.step import run_of
 
 KEY = QueueKey("team", "gpu")
 
@@ -135,6 +137,49 @@ def test_a_start_that_never_arrived_is_made_again_when_its_lease_is_over() -> No
     world.clock.advance(START_LEASE)
     tick(world.ports)
     assert (world.item(item).state, world.item(item).attempt) == (State.RUNNING, 1)
+
+
+def test_a_confirmed_start_that_the_backend_does_not_list_yet_is_not_judged_gone() -> None:
+    """A backend's lists may lag behind its answers."""
+
+    class Lagging(MemoryTarget):
+        lags = True
+
+        def start(self, launch: Launch) -> RunStatus:
+            super().start(launch)
+            return RunStatus(RunPhase.STARTING, backend_id="job-1")
+
+        def status(self, run: RunRef) -> RunStatus:
+            return RunStatus(RunPhase.ABSENT) if self.lags else super().status(run)
+
+    world = World(target=Lagging())
+    world.queue()
+    item = world.submit()
+    world.deliver_all()
+    world.bus.send(Topic.ADVANCE, item.id)
+    world.deliver_all()
+    assert world.item(item).state is State.STARTING
+    world.target.lags = False
+    world.clock.advance(START_LEASE)
+    tick(world.ports)
+    assert world.item(item).state is State.RUNNING
+
+
+@pytest.mark.parametrize("backend_id", [None, "job-1"])
+def test_a_run_that_disappeared_fails_and_is_never_started_again(backend_id: str | None) -> None:
+    """Design §1.4."""
+    world = World()
+    world.queue(max_jobs=1)
+    item = world.submit()
+    world.deliver_all()
+    world.store.save(world.item(item).but(backend_id=backend_id))
+    world.target.lose(run_of(item))
+    for _ in range(5):
+        world.clock.advance(MemoryTarget.look_again)
+        tick(world.ports)
+    assert world.item(item).state is State.FAILED
+    assert "disappeared" in world.item(item).reason
+    assert len(world.target.started) == 1
 
 
 @pytest.mark.parametrize(
