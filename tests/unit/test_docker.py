@@ -14,8 +14,8 @@ from slipway.errors import AlreadyExists, Forbidden, NotFound, Permanent, Refuse
 
 # As the docker command printed them: clients 20.10 and 28, engine 20.10.
 SAID = [
-    ("Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", Temporary, "make services"),
-    ("failed to connect to the docker API at unix:///x; check if the path is correct", Temporary, "make services"),
+    ("Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", Refused, "make services"),
+    ("failed to connect to the docker API at unix:///x; check if the path is correct", Refused, "make services"),
     ("permission denied while trying to connect to the Docker daemon socket at unix:///x", Forbidden, "`docker` group"),
     ("Error response from daemon: write /var/lib/docker/x: no space left on device", Refused, "docker system prune"),
     ('docker: Error response from daemon: Conflict. The container name "/a" is already in use by container "b". You '

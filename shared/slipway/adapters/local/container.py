@@ -28,7 +28,7 @@ from slipway.adapters.local.container_folder import ContainerFolder
 from slipway.adapters.local.container_state import Container, container, run_status
 from slipway.adapters.local.docker_run import ATTEMPT_LABEL, ITEM_LABEL, run_arguments
 from slipway.adapters.local.lock import exclusive, is_held
-from slipway.errors import AlreadyExists, NotFound, SlipwayError, Temporary
+from slipway.errors import AlreadyExists, NotFound, Refused, SlipwayError, Temporary
 from slipway.model import Changed, Launch, RunPhase, RunRef, RunStatus
 from slipway.ports import Secrets
 
@@ -260,6 +260,9 @@ def _pulled(launch: Launch) -> tuple[str, ...]:
         try:
             docker.run("image", "inspect", "--format", "{{.Id}}", launch.image)
         except SlipwayError:
+            if isinstance(error, Temporary) and not isinstance(error, Refused):
+                # Nothing was started, so there is no unknown outcome to look for.
+                raise Refused(error.message, error.retry_after) from error
             raise error from None
         return (f"the image on this machine is used as it is: {error.message}",)
     return ()

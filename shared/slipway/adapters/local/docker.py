@@ -22,7 +22,7 @@ _COMPLAINTS = ("Error response from daemon", "Error: No such", "Cannot connect t
 # Docker has no error codes on its command line, only words. First match wins; lower case.
 _WORDS: tuple[tuple[type[SlipwayError], str, tuple[str, ...]], ...] = (
     (
-        Temporary,
+        Refused,
         ENGINE_ABSENT,
         ("cannot connect to the docker daemon", "failed to connect to the docker api", "is the docker daemon running"),
     ),
