@@ -12,9 +12,9 @@ from pathlib import Path
 
 from slipway import image as images
 from slipway.context import copy
-from slipway.errors import Permanent, Stale
+from slipway.errors import Permanent, Stale, Temporary
 from slipway.functions.advance import advance
-from slipway.machine import LOOK_AT_BUILD, PREPARE_LEASE, failed
+from slipway.machine import LOOK_AT_BUILD, PREPARE_LEASE, failed, postponed
 from slipway.model import (
     Act,
     Build,
@@ -33,7 +33,8 @@ from slipway.step import builder_of, builder_type, take_step
 
 
 def build(item_id: str, ports: Ports) -> Item | None:
-    """The item as it is afterwards: building, started at once because its image was there, or failed."""
+    """The item as it is afterwards: building, started at once because its image was there, failed,
+    or, where the source or the builder cannot be reached, put off with the reason."""
     item = ports.store.item(item_id)
     if item is None or not _wants_build(item):
         return advance(item_id, ports)
@@ -42,6 +43,8 @@ def build(item_id: str, ports: Ports) -> Item | None:
             prepared = _prepare(item, Path(folder), ports)
     except Permanent as error:
         prepared = _save(failed(item, Stage.BUILD, error.message, ports.clock.now()).item, ports)
+    except Temporary as trouble:
+        prepared = _save(postponed(item, trouble, ports.clock.now()), ports)
     return advance(prepared.id, ports) if prepared.state is State.BUILDING or prepared.waiting else prepared
 
 

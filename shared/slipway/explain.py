@@ -67,6 +67,10 @@ def _pending(item: Item, now: float, facts: dict[str, Json], ports: Ports) -> st
     if item.image is None:
         source = _source(item)
         facts["source"] = source
+        if item.refusals and item.lease is not None and item.lease.until > now:
+            facts["refusals"] = item.refusals
+            when = _when(item.lease.until, now)
+            return f"Its source {source} cannot be prepared yet ({_first_line(item.reason)}): it is tried again {when}"
         again = ""
         if item.lease is not None and item.lease.until > now:
             again = f" (begun again {_when(item.lease.until, now)} if nothing has come of it by then)"

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from slipway.errors import Permanent, Refused, SlipwayError
+from slipway.errors import Permanent, Refused, SlipwayError, Temporary
 from slipway.model import (
     Act,
     BuildPhase,
@@ -105,7 +105,7 @@ def refused(item: Item, refusal: Refused, now: float) -> Decision:
     """The backend said "not now": back in line, and not before its own time or a wait that doubles to ten minutes."""
     if item.desired is Desired.STOP:
         return _end(item, now, State.STOPPED, "cancelled before it started")
-    wait = refusal.retry_after if refusal.retry_after is not None else min(5.0 * 2**item.refusals, 600.0)
+    wait = _wait(item, refusal)
     reason = f"waiting for the backend: {refusal.message}"
     kept = item
     if len(item.timeline) > 1 and item.timeline[-2][1:] == (State.PENDING, reason):
@@ -125,6 +125,13 @@ def refused(item: Item, refusal: Refused, now: float) -> Decision:
         deadline=_pending_deadline(item),
     )
     return Decision(waiting, slot=_release(item))
+
+
+def postponed(item: Item, trouble: Temporary, now: float) -> Item:
+    """Its source cannot be fetched, or its build not begun, for now: that is ordered again after a wait."""
+    lease = Lease(Act.PREPARE, now + _wait(item, trouble))
+    reason = f"tried again later: {trouble.message}"
+    return item.but(reason=reason, lease=lease, due=lease.until, refusals=item.refusals + 1)
 
 
 def _pending(item: Item, facts: Facts) -> Decision:
@@ -313,6 +320,11 @@ def _learn(item: Item, run: RunStatus) -> Item:
     if not set(run.warnings) <= set(item.warnings):
         told["warnings"] = tuple(dict.fromkeys((*item.warnings, *run.warnings)))
     return item.but(**told) if told else item
+
+
+def _wait(item: Item, trouble: Temporary) -> float:
+    """Seconds: what the other side asked for, else five that double to ten minutes."""
+    return trouble.retry_after if trouble.retry_after is not None else min(5.0 * 2**item.refusals, 600.0)
 
 
 def _release(item: Item) -> Slot:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from slipway.errors import NoSlot, Permanent, Refused, SlipwayError, Stale
+from slipway.errors import NoSlot, Permanent, Refused, SlipwayError, Stale, Temporary
 from slipway.launch import launch
 from slipway.machine import Decision, Facts, decide, failed, refused
 from slipway.model import Act, BuildPhase, BuildStatus, Item, Presence, RunRef, Stage, State, Topic
@@ -114,6 +114,10 @@ def _start(item: Item, ports: Ports) -> Item:
         run = target.start(launch(item, base_url=ports.base_url))
     except Refused as refusal:
         return _note(partial(refused, refusal=refusal, now=ports.clock.now()), item, ports)
+    except Temporary as trouble:
+        reason = f"the outcome of its start is unknown: {trouble.message}"
+        _note(lambda item: Decision(item.but(reason=reason)), item, ports)
+        raise
     except Permanent as error:
         return _note(partial(failed, stage=Stage.LAUNCH, reason=error.message, now=ports.clock.now()), item, ports)
     facts = Facts(ports.clock.now(), run=run, look_again=target.look_again)

@@ -24,7 +24,7 @@ from slipway.ports import Ports
 
 AGAIN_VISIBLE = 61.0
 """Seconds after which a message that was not acknowledged is delivered again."""
-SETTLING = (*(AGAIN_VISIBLE,) * 3, *(PREPARE_LEASE + 1,) * 3)
+SETTLING = (*(AGAIN_VISIBLE,) * 3, *(PREPARE_LEASE + 1,) * 5)
 """Seconds between the rounds in which a world comes to rest: inside the leases first, then beyond them."""
 
 

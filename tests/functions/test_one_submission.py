@@ -8,9 +8,12 @@ import pytest
 from tests.functions.world import REPOSITORY, TREE, World
 
 from slipway.adapters.memory.target import MemoryTarget, finishes_at_once
-from slipway.errors import Invalid
+from slipway.errors import Invalid, Temporary
+from slipway.explain import explain
 from slipway.functions.advance import advance
+from slipway.functions.deliver import deliver
 from slipway.functions.observe import observe
+from slipway.functions.tick import tick
 from slipway.model import Changed, RunPhase, Stage, State, Topic
 
 
@@ -265,3 +268,49 @@ def test_a_run_that_ends_while_it_is_being_started_is_seen_to_its_end() -> None:
     world.deliver_all()
     assert world.item(item).state is State.FAILED
     assert states(world, item) == ["pending", "starting", "failed"]
+
+
+def test_a_repository_that_cannot_be_reached_is_tried_again_and_says_so() -> None:
+    world = World()
+    world.queue()
+    item = world.submit_code()
+    reachable, world.sources.resolve = world.sources.resolve, _unreachable  # type: ignore[method-assign]
+    world.deliver_all()
+    waiting = world.item(item)
+    assert waiting.state is State.PENDING
+    assert "git.example.com: no route to host" in waiting.reason
+    assert "no route to host" in explain(waiting, world.ports).sentence
+    assert world.bus.dead_letters() == []
+    world.clock.advance(6)
+    tick(world.ports)
+    world.deliver_all()
+    assert world.item(item).refusals == 2
+    world.sources.resolve = reachable  # type: ignore[method-assign]
+    world.clock.advance(11)
+    tick(world.ports)
+    world.deliver_all()
+    assert world.item(item).state is State.RUNNING
+
+
+def test_a_start_whose_outcome_is_unknown_says_so_while_it_is_looked_for() -> None:
+    world = World()
+    world.queue()
+    item = world.submit()
+
+    class TimesOut(MemoryTarget):
+        def start(self, launch):
+            super().start(launch)
+            raise Temporary("the backend did not answer within 60 s")
+
+    world.target = TimesOut()
+    (message,) = world.bus.receive([Topic.ADVANCE])
+    assert not deliver(message, world.ports)
+    assert "did not answer within 60 s" in world.item(item).reason
+    world.clock.advance(2)
+    world.deliver_all()
+    assert world.item(item).state is State.RUNNING
+    assert len(world.target.started) == 1
+
+
+def _unreachable(source: object) -> str:
+    raise Temporary("git.example.com: no route to host")

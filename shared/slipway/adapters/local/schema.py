@@ -19,8 +19,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         # entity: who submitted. owner, queue: where it waits. waiting: its priority while it is in line for a slot.
         # building: the image while that is being built. ended: the state once it is terminal; kept apart from `state`
-        # because an index on a column that every save sets would double what the save writes. submitted and body make up
-        # the record's text; the first, which is most of it, is written once.
+        # because an index on a column that every save sets would double what the save writes. submitted and body make
+        # up the record's text; the first, which is most of it, is written once.
         """CREATE TABLE items (
             id TEXT PRIMARY KEY,
             version INTEGER NOT NULL,
