@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from slipway.admission import admit
-from slipway.errors import Invalid, NotFound, Problem, Stale, nearest
+from slipway.errors import Invalid, NotFound, Problem, Stale, Temporary, nearest
 from slipway.functions.advance import advance
 from slipway.functions.submit import submit
-from slipway.model import Desired, Item, Queue, QueueKey, State
+from slipway.model import Desired, Item, Queue, QueueKey, State, Topic
 from slipway.ports import Ports
 from slipway.spec import submission_document
 
@@ -28,12 +28,22 @@ def cancel(item_id: str, ports: Ports) -> Item:
         ports,
         lambda item: item if item.desired is Desired.STOP else item.but(desired=Desired.STOP, due=now),
     )
-    return wished if wished.state.terminal else advance(item_id, ports) or wished
+    try:
+        return wished if wished.state.terminal else advance(item_id, ports) or wished
+    except Temporary:
+        # The wish is written down; its first step is taken as soon as the backend can be reached.
+        ports.bus.send(Topic.ADVANCE, item_id)
+        return wished
 
 
 def reprioritise(item_id: str, priority: int, ports: Ports) -> Item:
-    """Changes the priority (0 first, 3 last) of an item in a queue with prioritization. Raises NotFound, Invalid."""
+    """Changes the priority (0 first, 3 last) of an item that has not started, in a queue with prioritization.
+
+    Raises NotFound, Invalid.
+    """
     item = existing(item_id, ports)
+    if item.state not in (State.PENDING, State.BUILDING):
+        raise Invalid(Problem("item", f"it is {item.state}: a priority is for items that wait", item_id))
     queue = ports.store.queue(item.queue)
     if queue is None or not queue.prioritization:
         raise Invalid(

@@ -103,13 +103,14 @@ def test_a_priority_is_refused_where_the_queue_has_none() -> None:
         control.reprioritise(item.id, 0, world.ports)
 
 
-def test_a_priority_of_an_item_that_is_over_changes_nothing() -> None:
+def test_a_priority_of_an_item_that_does_not_wait_is_refused() -> None:
     world = World(target=MemoryTarget(finishes_at_once))
     world.queue(prioritization=True)
     item = world.submit(priority="low")
     world.deliver_all()
     over = world.item(item)
-    assert control.reprioritise(item.id, 0, world.ports) == over
+    with pytest.raises(Invalid, match="it is finished"):
+        control.reprioritise(item.id, 0, world.ports)
     assert world.item(item) == over
 
 

@@ -196,7 +196,7 @@ def priority(
     """
     from slipway.cli.client import connect, path
     from slipway.cli.find import find
-    from slipway.cli.output import dump, note
+    from slipway.cli.output import dump
     from slipway.spec import PRIORITIES
 
     number = PRIORITIES.get(level.lower(), int(level) if level.isdecimal() else None)
@@ -208,8 +208,6 @@ def priority(
         print(dump(answer, output))
         return
     print(f"{answer['id']} has priority {answer['priority']}")
-    if answer["state"] not in (State.PENDING, State.BUILDING):
-        note(f"It is {answer['state']}: it no longer stands in line.")
 
 
 NOBODY = "Nothing is running here: it waits until `slipway up` is started."
