@@ -7,6 +7,7 @@ nothing but "look again". So duplicate, late, lost and reordered events are the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +24,12 @@ def step(item_id: str, ports: Ports) -> Item | None:
     Raises what the look or the act raised when nothing could be decided: the trigger is to be delivered again.
     """
     item = ports.store.item(item_id)
-    return item if item is None or item.state.terminal else take_step(item, ports)
+    if item is None:
+        return None
+    if item.state.terminal:
+        _stop_latecomer(item, ports)
+        return item
+    return take_step(item, ports)
 
 
 def take_step(item: Item, ports: Ports) -> Item:
@@ -143,6 +149,15 @@ def _note(outcome: Callable[[Item], Decision], item: Item, ports: Ports) -> Item
             item = now
         else:
             return _act(decision.act, saved, ports)
+
+
+def _stop_latecomer(item: Item, ports: Ports) -> None:
+    """An item that was given up while it was starting may have a run after all: its starter stood still for longer
+    than its lease, or died with the answer. The message that comes again, or an event of that run, ends it."""
+    if item.state is State.FINISHED or len(item.timeline) < 2 or item.timeline[-2].state is not State.STARTING:
+        return
+    with suppress(Permanent):  # No such resource any more, say: nothing is left to try, and the line must go on.
+        ports.targets(item.resource).stop(run_of(item))
 
 
 def _stay_in_line(item: Item, facts: Facts, ports: Ports) -> Item:

@@ -19,7 +19,7 @@ from slipway.errors import Refused, SlipwayError
 from slipway.functions.deliver import deliver
 from slipway.functions.tick import tick
 from slipway.machine import PREPARE_LEASE, TRANSITIONS
-from slipway.model import BuildPhase, Launch, RunPhase, RunStatus, State
+from slipway.model import BuildPhase, Desired, Item, Launch, RunPhase, RunStatus, State
 from slipway.ports import Ports
 
 AGAIN_VISIBLE = 61.0
@@ -112,25 +112,33 @@ def survive(work: Callable[[], object]) -> bool:
     return True
 
 
-def deliver_all(world: World) -> None:
-    """As `World.deliver_all`, where an invocation may die: its message is not acknowledged, and comes again."""
+def deliver_all(world: World) -> int:
+    """As `World.deliver_all`, where an invocation may die: its message is not acknowledged, and comes again. How many
+    do."""
+    left = 0
     for _ in range(200):
         messages = world.bus.receive(ALL, limit=1)
         if not messages:
-            return
+            return left
         done: list[bool] = []
         survive(lambda message=messages[0], done=done: done.append(deliver(message, world.ports)))  # type: ignore[misc]
         if done == [True]:
             world.bus.ack(messages)
+        else:
+            left += 1
     raise AssertionError("still messages after 200")
 
 
 def settle(world: World) -> None:
-    """Time passes and no event arrives: what is left are the messages and the clock."""
+    """Time passes and no event arrives, until nothing is left to do: what is left are the messages and the clock."""
     for seconds in SETTLING:
+        before = [(item.state, item.attempt) for item in world.store.items()]
         world.clock.advance(seconds)
-        deliver_all(world)
-        survive(lambda: tick(world.ports))
+        left = deliver_all(world)
+        left += not survive(lambda: tick(world.ports))
+        items = world.store.items()
+        if left == 0 and before == [(item.state, item.attempt) for item in items] and all(map(_at_rest, items)):
+            return
 
 
 def end_builds(world: World) -> None:
@@ -204,3 +212,8 @@ def _at_the_end(world: World) -> list[str]:
         *(f"{name} was started {times} times" for name, times in starts.items() if times > 1),
         *(f"slots held at the end: {held}" for queue in world.store.queues() if (held := world.store.slots(queue.key))),
     ]
+
+
+def _at_rest(item: Item) -> bool:
+    runs_or_waits = item.waiting or item.state is State.RUNNING
+    return item.state.terminal or (runs_or_waits and item.lease is None and item.desired is Desired.RUN)

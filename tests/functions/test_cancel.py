@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from tests.functions.faults import BusyOnce, Calls, Crash, slow_to_start, survive
-from tests.functions.world import World
+from tests.functions.world import ALL, World
 
 from slipway.adapters.memory.target import MemoryTarget, finishes_at_once
 from slipway.errors import NotFound, Permanent, Refused, Temporary
 from slipway.functions import control
 from slipway.functions.advance import advance
+from slipway.functions.deliver import deliver
 from slipway.functions.observe import observe
 from slipway.functions.tick import tick
 from slipway.machine import START_LEASE, refused
@@ -316,6 +317,33 @@ def test_a_start_that_outlived_its_claim_leaves_no_run_behind() -> None:
     world.deliver_all()
     assert phase(world, item) is RunPhase.STOPPED
     assert world.item(item).state is State.STOPPED
+
+
+@pytest.mark.parametrize("told_by", ["its message, which comes again", "an event of the run"])
+def test_a_run_that_turns_up_after_its_item_is_over_is_stopped_when_anyone_tells_of_it(told_by: str) -> None:
+    """Its starter stood still for longer than its claim, and died when the backend had just acted."""
+    world = World()
+    world.queue(max_jobs=1)
+    item = world.submit()
+    (message,) = world.bus.receive(ALL)
+
+    def stand_still() -> None:
+        control.cancel(item.id, world.ports)
+        world.clock.advance(START_LEASE)
+        tick(world.ports)
+
+    def die() -> None:
+        raise Crash
+
+    calls = Calls({(4, "before"): stand_still, (4, "after"): die})
+    assert not survive(lambda: deliver(message, calls.watch(world.ports)))
+    assert calls.made[4] == "target.start"
+    assert (world.item(item).state, phase(world, item)) == (State.STOPPED, RunPhase.RUNNING)
+    if told_by.startswith("its message"):
+        world.deliver_all()
+    else:
+        observe(Changed(item_id=item.id), world.ports)
+    assert phase(world, item) is RunPhase.STOPPED
 
 
 def test_an_item_that_finished_before_it_could_be_stopped_has_finished() -> None:
