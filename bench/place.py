@@ -78,5 +78,5 @@ def ports_at(home: Path, target: NoopTarget, synchronous: str = "NORMAL") -> Por
 
 def with_queue(ports: Ports) -> Ports:
     config = {"env": {f"SETTING_{i}": f"a value of some length {i}" for i in range(10)}}
-    ports.store.save_queue(Queue("team", "noop", "local-process", config=config, max_jobs=-1))
+    ports.store.save_queue(Queue("team", "noop", "local-container", config=config, max_jobs=-1))
     return ports

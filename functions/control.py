@@ -72,7 +72,13 @@ def retry(item_id: str, ports: Ports) -> Item:
 
 def apply_queue(queue: Queue, ports: Ports) -> tuple[Queue, bool]:
     """Creates or replaces the queue of that entity and name, and whether anything changed. Items keep what they copied;
-    a raised cap lets the head of the line in at once. A pause outlives an apply."""
+    a raised cap lets the head of the line in at once. A pause outlives an apply.
+
+    Raises Invalid for a resource or a builder that this deployment does not have, and for another resource than the
+    queue has."""
+    ports.targets(queue.resource)
+    if queue.builder.get("type"):
+        ports.builders(str(queue.builder["type"]), queue.builder.get("destination"))
     while True:
         current = ports.store.queue(queue.key)
         wanted = replace(queue, version=0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from slipway import names
 from slipway.errors import Invalid, Problem, nearest
 from slipway.machine import PREPARE_LEASE
-from slipway.model import DEFAULT_PRIORITY, Act, Item, Json, Lease, Moment, Queue, State, Submission, Topic
+from slipway.model import DEFAULT_PRIORITY, Act, ImageSource, Item, Json, Lease, Moment, Queue, State, Submission, Topic
 from slipway.ports import Ports
 from slipway.spec import parse_submission
 from slipway.template import resolve
@@ -29,6 +29,8 @@ def submit(
     """
     submission = parse_submission(document, entity=entity, project=project)
     authorise(submission)
+    if not isinstance(submission.job.source, ImageSource):
+        ports.sources.check(submission.job.source)
     item = ports.store.create(_item(submission, _queue(submission, ports), ports, retry_of))
     if item.state is State.PENDING and item.version == 1:
         # Also for a known key: the first call may have died between its write and this.
@@ -54,6 +56,12 @@ def _queue(submission: Submission, ports: Ports) -> Queue:
 
 def _item(submission: Submission, queue: Queue, ports: Ports, retry_of: str | None) -> Item:
     resource_args = resolve(queue, submission)
+    source = submission.job.source
+    builder = queue.builder.get("type") or ports.default_builder(queue.resource)
+    if not isinstance(source, ImageSource) and builder == "noop":
+        rule = f"the builder of queue '{queue.key}' is noop: it takes images only"
+        fix = "Submit an image, or set `builder: {type: docker}` in the queue file (Docker must be installed)."
+        raise Invalid(Problem("uri", rule, source.uri, fix))
     now = ports.clock.now()
     item = Item(
         id=names.item_id(now, ports.entropy(4)),
@@ -66,7 +74,7 @@ def _item(submission: Submission, queue: Queue, ports: Ports, retry_of: str | No
         timeouts=queue.timeouts,
         priority=submission.priority if queue.prioritization else DEFAULT_PRIORITY,
         capped=queue.capped,
-        image=getattr(submission.job.source, "image", None),
+        image=source.image if isinstance(source, ImageSource) else None,
         deadline=now + queue.timeouts.pending,
         due=now + queue.timeouts.pending,
         retry_of=retry_of,

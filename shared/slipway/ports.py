@@ -158,6 +158,10 @@ class Bus(Protocol):
 class Sources(Protocol):
     """Where code comes from."""
 
+    def check(self, source: GitSource | ArchiveSource) -> None:
+        """Refuses, without asking anyone, a kind of address that this deployment does not take. Raises Invalid."""
+        ...
+
     def resolve(self, source: GitSource | ArchiveSource) -> str:
         """Mutable → immutable: the full commit id, or the archive's sha256. Raises NotFound, Forbidden, Invalid."""
         ...

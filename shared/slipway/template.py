@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from slipway import guardrails, macros
 from slipway.documents import is_number, join, refuse, rewrite, split
 from slipway.errors import Invalid, Problem, nearest
-from slipway.model import Json, Queue, Submission, TemplateVariable
+from slipway.model import ImageSource, Json, Queue, Submission, TemplateVariable
 
 TYPES = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
 VARIABLE_NAME = re.compile(r"[^\W\d]\w*")
@@ -39,6 +39,10 @@ def resolve(queue: Queue, submission: Submission) -> dict[str, Json]:
     if submission.resource and submission.resource != queue.resource:
         rule = f"is not the resource of queue '{queue.key}', which is {queue.resource}"
         problems.append(Problem("resource", rule, submission.resource, "Leave it out, or choose another queue."))
+    elif queue.resource == "local-process" and isinstance(submission.job.source, ImageSource):
+        rule = f"queue '{queue.key}' runs processes of its machine, not images"
+        fix = "Give a source, or choose a local-container queue."
+        problems.append(Problem("docker.docker_image", rule, submission.job.source.image, fix))
     else:
         overrides = submission.resource_args
         problems += [

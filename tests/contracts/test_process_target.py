@@ -168,8 +168,8 @@ class TestWhatIsParticular(ProcessFixtures):
     def test_an_unknown_resource_arg_is_refused_with_the_nearest(
         self, target: ProcessTarget, launch: MakeLaunch
     ) -> None:
-        with pytest.raises(Invalid, match="'timeout'"):
-            target.start(launch("exit 0", resource_args={"timeuot": 3}))
+        with pytest.raises(Invalid, match="'env'"):
+            target.start(launch("exit 0", resource_args={"evn": {"A": "b"}}))
 
     def test_the_reason_names_the_signal(self, target: ProcessTarget, launch: MakeLaunch) -> None:
         status = self.ended(target, launch("kill -9 $$"))

@@ -16,7 +16,7 @@ from slipway.keys import EVERY_ENTITY, new_key
 from slipway.web.app import create_app
 
 IMAGE = {"project": "digits", "queue": "gpu", "docker": {"docker_image": "img"}}
-QUEUE = {"resource": "local-process", "max_jobs": 2}
+QUEUE = {"resource": "local-container", "max_jobs": 2}
 
 
 @dataclass

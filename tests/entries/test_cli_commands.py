@@ -159,11 +159,13 @@ def test_a_submission_prints_its_id_and_says_that_nobody_works(run: Run) -> None
 def test_the_project_comes_from_the_environment_the_repository_or_is_uncategorized(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def project(*source: str) -> str:
-        return str(run("submit", "-q", "gpu", *source, "-o", "json").json["project"])
+    def project(*source: str, queue: str = "gpu") -> str:
+        return str(run("submit", "-q", queue, *source, "-o", "json").json["project"])
 
+    Path("images.json").write_text(json.dumps({"name": "images", "resource": "local-container"}))
+    assert run("queue", "apply", "images.json").code == 0
     assert project(*CODE) == "train"
-    assert project("-d", "registry.example.com/image:1") == "uncategorized"
+    assert project("-d", "registry.example.com/image:1", queue="images") == "uncategorized"
     monkeypatch.setenv("SLIPWAY_PROJECT", "digits")
     assert project(*CODE) == "digits"
     assert project(*CODE, "-p", "named") == "named"

@@ -8,10 +8,11 @@ import pytest
 from tests.functions.world import World
 
 from slipway.adapters.memory.target import MemoryTarget, finishes_at_once
-from slipway.errors import Invalid, NotFound, Permanent
+from slipway.errors import Invalid, NotFound, Permanent, Problem
 from slipway.functions import control
 from slipway.functions.observe import observe
 from slipway.model import Changed, Item, Launch, Queue, QueueKey, RunPhase, RunStatus, State
+from slipway.ports import Target
 
 KEY = QueueKey("team", "gpu")
 
@@ -179,7 +180,7 @@ def test_an_apply_does_not_let_go_on_what_someone_paused() -> None:
 
 def test_an_apply_makes_a_queue_that_is_not_there() -> None:
     world = World()
-    queue, changed = control.apply_queue(Queue("team", "gpu", "local-process", max_jobs=3), world.ports)
+    queue, changed = control.apply_queue(Queue("team", "gpu", "local-container", max_jobs=3), world.ports)
     assert changed
     assert stored(world) == queue
 
@@ -283,3 +284,14 @@ def test_a_start_that_cannot_be_lets_the_next_in_at_once() -> None:
     first, second = world.submit(), world.submit()
     world.deliver_all()
     assert (world.item(first).state, world.item(second).state) == (State.FAILED, State.RUNNING)
+
+
+def test_a_queue_for_what_this_deployment_does_not_have_is_refused() -> None:
+    world = World()
+
+    def nowhere(resource: str) -> Target:
+        raise Invalid(Problem("resource", "this deployment has none of that name", resource))
+
+    with pytest.raises(Invalid, match="this deployment has none"):
+        control.apply_queue(Queue("team", "k8s", "kubernetes"), replace(world.ports, targets=nowhere))
+    assert world.store.queues() == []

@@ -314,3 +314,19 @@ def test_a_start_whose_outcome_is_unknown_says_so_while_it_is_looked_for() -> No
 
 def _unreachable(source: object) -> str:
     raise Temporary("git.example.com: no route to host")
+
+
+def test_an_image_is_refused_where_processes_run() -> None:
+    world = World()
+    world.queue("here", resource="local-process")
+    with pytest.raises(Invalid, match=r"docker\.docker_image: queue 'team/here' runs processes"):
+        world.submit(queue="here")
+
+
+def test_code_is_refused_where_nothing_is_built() -> None:
+    """S8: the builder noop."""
+    world = World()
+    world.queue(builder={"type": "noop"})
+    with pytest.raises(Invalid, match="takes images only"):
+        world.submit_code()
+    world.submit()

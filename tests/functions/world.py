@@ -50,7 +50,7 @@ class World:
         )
 
     def queue(self, name: str = "gpu", **fields: Json) -> Queue:
-        return self.store.save_queue(Queue(**{"entity": "team", "name": name, "resource": "local-process", **fields}))
+        return self.store.save_queue(Queue(**{"entity": "team", "name": name, "resource": "local-container", **fields}))
 
     def submit(self, **fields: Json) -> Item:
         self.clock.advance(0.001)

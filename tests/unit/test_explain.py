@@ -136,7 +136,7 @@ def test_running_and_its_time_limit(world: World) -> None:
     world.deliver_all()
     world.clock.advance(3600 + 1200)
     told = sentence(world, item)
-    assert "running on local-process for 1 h 20 min" in told
+    assert "running on local-container for 1 h 20 min" in told
     assert f"`slipway cancel {item.id}`" in told
     assert "its time limit" in told
 

@@ -144,7 +144,8 @@ def _in_process(home: Path) -> httpx.Client:
     from slipway.cli.inprocess import InProcess
     from slipway.web.app import create_app
 
-    ports = wire.local(wire.Settings(home))
+    # Which sources are taken is for the `slipway up` to say that will run the item.
+    ports = wire.local(wire.Settings(home, local_paths=True, private_addresses=True, insecure_git=True))
     app = create_app(ports, keyless=True, workers=lambda: bool(instance.alive(home)))
     return httpx.Client(transport=InProcess(app), base_url="http://localhost", timeout=TIMEOUT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -89,6 +90,7 @@ def up(
         private_addresses=private_addresses,
         insecure_git=insecure_git,
         destination=destination,
+        base_url=os.environ.get("WANDB_BASE_URL"),
         visibility=VISIBILITY,
     )
     keyless = is_loopback(host) if keyless is None else keyless

@@ -183,6 +183,9 @@ class _Stream:
 def _run_lines(item: Item, ports: Ports, *, follow: bool) -> Iterator[str]:
     if item.state in (State.PENDING, State.BUILDING):
         raise NotFound(f"item {item.id} has no log yet: it is {item.state}; `follow=true` waits for its start")
+    if not follow and item.state.terminal and all(moment.state is not State.STARTING for moment in item.timeline):
+        reason = item.reason.partition("\n")[0]
+        raise NotFound(f"item {item.id} never ran, so there is no log: {item.state}: {reason}")
     return ports.targets(item.resource).logs(run_of(item), follow=follow)
 
 

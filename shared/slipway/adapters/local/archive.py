@@ -51,14 +51,21 @@ class Archives:
         self._schemes = frozenset({"https", "http"} if insecure else {"https"})
         self._limits = limits
 
+    def check(self, source: ArchiveSource) -> tuple[str, str | None]:
+        """Its address and the digest it must have, where one is known. Nothing is read. Raises Invalid."""
+        uri, expected = _digest(source)
+        if not self._remote(uri):
+            self._path(uri)
+        elif expected is None:
+            fix = "Append #sha256=<hex digest of the file> to the address"
+            raise Invalid(Problem("sha256", "is required for an archive from the network", None, fix))
+        return uri, expected
+
     def resolve(self, source: ArchiveSource) -> str:
         """The archive's SHA-256 (hex). Of one on the network it is the `sha256` given; one on disk is read and held
         against it. Raises Invalid, NotFound, Forbidden, and Permanent when the two differ."""
-        uri, expected = _digest(source)
-        if self._remote(uri):
-            if expected is None:
-                fix = "Append #sha256=<hex digest of the file> to the address"
-                raise Invalid(Problem("sha256", "is required for an archive from the network", None, fix))
+        uri, expected = self.check(source)
+        if self._remote(uri) and expected is not None:
             return expected
         with _opened(self._path(uri)) as file:
             self._check_size(os.fstat(file.fileno()).st_size, uri)

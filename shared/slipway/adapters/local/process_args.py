@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 from slipway.errors import Invalid, Problem, nearest
 from slipway.model import Json
 
-_KNOWN = ("cwd", "env", "timeout")
+_KNOWN = ("cwd", "env")
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessArgs:
-    """`env` maps a variable to its value, or to None for the launching machine's. `timeout` is enforced elsewhere."""
+    """`env` maps a variable to its value, or to None for the launching machine's."""
 
     env: Mapping[str, str | None]
     cwd: str

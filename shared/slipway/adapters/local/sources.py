@@ -40,6 +40,13 @@ class LocalSources:
         self._ssh = ssh
         self._limits = limits or Limits()
 
+    def check(self, source: GitSource | ArchiveSource) -> None:
+        """See ports.Sources."""
+        if isinstance(source, ArchiveSource):
+            self._archives().check(source)
+        else:
+            self._address(source)
+
     def resolve(self, source: GitSource | ArchiveSource) -> str:
         """See ports.Sources. An archive over https is its `sha256`, unread; one on disk is read and hashed."""
         if isinstance(source, ArchiveSource):

@@ -20,6 +20,9 @@ class MemorySources:
     def __init__(self, trees: Mapping[str, Mapping[str, Tree]] | None = None) -> None:
         self.trees: dict[str, dict[str, Tree]] = {uri: dict(versions) for uri, versions in (trees or {}).items()}
 
+    def check(self, source: GitSource | ArchiveSource) -> None:
+        """Every kind of address is taken."""
+
     def resolve(self, source: GitSource | ArchiveSource) -> str:
         return _revision(self._tree(source))
 
