@@ -56,6 +56,8 @@ class Calls:
     saved: Callable[[], None] = lambda: None
     """Called whenever a save has taken effect."""
     made: list[str] = field(default_factory=list)
+    happened: int = 0
+    """How much of it has taken place."""
 
     def watch(self, ports: Ports) -> Ports:
         return replace(
@@ -80,6 +82,7 @@ class Calls:
 
     def _happens(self, number: int, when: str) -> None:
         if (number, when) in self.happen:
+            self.happened += 1
             self.happen[number, when]()
 
 
@@ -129,15 +132,22 @@ def deliver_all(world: World) -> int:
     raise AssertionError("still messages after 200")
 
 
-def settle(world: World) -> None:
-    """Time passes and no event arrives, until nothing is left to do: what is left are the messages and the clock."""
+def settle(world: World, calls: Calls) -> None:
+    """Time passes and no event arrives, until nothing is left to do: what is left are the messages and the clock. A
+    round with a mishap in it does not tell."""
     for seconds in SETTLING:
+        happened = calls.happened
         before = [(item.state, item.attempt) for item in world.store.items()]
         world.clock.advance(seconds)
         left = deliver_all(world)
         left += not survive(lambda: tick(world.ports))
         items = world.store.items()
-        if left == 0 and before == [(item.state, item.attempt) for item in items] and all(map(_at_rest, items)):
+        if (
+            left == 0
+            and happened == calls.happened
+            and before == [(item.state, item.attempt) for item in items]
+            and all(map(_at_rest, items))
+        ):
             return
 
 
@@ -152,19 +162,19 @@ def end_runs(world: World) -> None:
         world.target.end(launch.run, RunStatus(RunPhase.FINISHED, exit_code=0))
 
 
-def bring_to_an_end(world: World) -> list[str]:
+def bring_to_an_end(world: World, calls: Calls) -> list[str]:
     """Lets the world come to rest, ends what runs, and says which promises were broken. Empty: none."""
-    settle(world)
+    settle(world, calls)
     broken = [*_unwanted_runs(world), *_ignored_wishes(world)]
     for queue in world.store.queues():
         world.store.save_queue(replace(queue, paused=False))
     end_builds(world)
-    settle(world)
+    settle(world, calls)
     while any(not item.state.terminal for item in world.store.items()):
-        before = [item.version for item in world.store.items()]
+        before, happened = [item.version for item in world.store.items()], calls.happened
         end_runs(world)
-        settle(world)
-        if before == [item.version for item in world.store.items()]:
+        settle(world, calls)
+        if happened == calls.happened and before == [item.version for item in world.store.items()]:
             break
     return [*broken, *_unwanted_runs(world), *_at_the_end(world)]
 

@@ -224,7 +224,7 @@ def outcome(story: Story, *mishaps: tuple[int, str, str]) -> tuple[list[str], li
     world.ports = calls.watch(world.ports)
     story.tell(world)
     told = len(calls.made)
-    broken += [*bring_to_an_end(world), *built_twice(world)]
+    broken += [*bring_to_an_end(world, calls), *built_twice(world)]
     if len(world.store.items()) != story.items:
         broken.append(f"{len(world.store.items())} items of {story.items} submissions")
     if len(world.builder.started) > story.builds:

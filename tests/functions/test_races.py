@@ -278,7 +278,7 @@ def meeting(pair: Callable[[World], tuple[Turn, Turn]], swapped: bool, at: int) 
     calls = Calls({(at, "before"): meanwhile})
     survive(lambda: first(calls.watch(world.ports)))
     broken += overfull(world)
-    broken += [*bring_to_an_end(world), *built_twice(world)]
+    broken += [*bring_to_an_end(world, calls), *built_twice(world)]
     return len(calls.made) > at, broken
 
 
