@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slipway import image as images
 from slipway.context import copy
-from slipway.errors import Permanent, Stale, Temporary
+from slipway.errors import Permanent, Refused, Stale, Temporary
 from slipway.functions.advance import advance
 from slipway.machine import LOOK_AT_BUILD, PREPARE_LEASE, failed, postponed
 from slipway.model import (
@@ -45,6 +45,8 @@ def build(item_id: str, ports: Ports) -> Item | None:
         prepared = _save(failed(item, Stage.BUILD, error.message, ports.clock.now()).item, ports)
     except Temporary as trouble:
         prepared = _save(postponed(item, trouble, ports.clock.now()), ports)
+    if prepared.waiting and prepared.version == item.version:
+        prepared = _admitted(prepared, ports)
     return advance(prepared.id, ports) if prepared.state is State.BUILDING or prepared.waiting else prepared
 
 
@@ -54,7 +56,14 @@ def _wants_build(item: Item) -> bool:
     return ordered and item.desired is Desired.RUN and item.state in (State.PENDING, State.BUILDING)
 
 
+def _admitted(ready: Item, ports: Ports) -> Item:
+    """Its image is there, which is written down with its start, or with its place in line."""
+    after = take_step(ready, ports)
+    return _save(ready, ports) if after is ready else after
+
+
 def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
+    """Saved as building or failed; unsaved where its image is there already."""
     source = item.submission.job.source
     assert not isinstance(source, ImageSource)
     revision = item.revision or ports.sources.resolve(source)
@@ -76,9 +85,7 @@ def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
     )
     match builder.registry().presence(image):
         case Presence.PRESENT:
-            ready = known.but(lease=None, due=known.deadline)
-            after = take_step(ready, ports)
-            return _save(ready, ports) if after is ready else after
+            return known.but(lease=None, due=known.deadline)
         case Presence.UNAUTHORISED:
             reason = f"the registry refused to say whether {image} exists: not authorised; check its credentials"
             return _save(failed(known, Stage.BUILD, reason, ports.clock.now()).item, ports)
@@ -121,7 +128,7 @@ def _start_once(kind: str, builder: Builder, request: BuildRequest, ports: Ports
         return
     try:
         build_id = builder.start(replace(request, attempt=record.attempt)).build_id
-    except Permanent:
+    except (Permanent, Refused):
         # Nothing was started, and whoever tries next need not wait for the lease to run out.
         ports.store.save_build(replace(record, lease=None))
         raise
