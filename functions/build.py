@@ -80,6 +80,7 @@ def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
     known = item.but(
         image=image,
         source_hash=plan.tag,
+        refusals=0,
         revision=revision,
         entry_point=plan.entry_point if plan.entry_point != item.submission.job.entry_point else None,
     )

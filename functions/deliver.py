@@ -6,11 +6,12 @@ import json
 import logging
 from collections.abc import Callable
 
+from slipway.admission import admit
 from slipway.errors import Permanent, SlipwayError
 from slipway.functions.advance import advance
 from slipway.functions.build import build
 from slipway.functions.submit import submit
-from slipway.model import Message, Topic
+from slipway.model import Message, QueueKey, Topic
 from slipway.ports import Ports
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,11 @@ def _submit(message: Message, ports: Ports) -> None:
 
 
 def _advance(message: Message, ports: Ports) -> None:
-    advance(message.body, ports)
+    entity, slash, queue = message.body.partition("/")
+    if slash:
+        admit(QueueKey(entity, queue), ports)
+    else:
+        advance(message.body, ports)
 
 
 def _build(message: Message, ports: Ports) -> None:

@@ -11,7 +11,7 @@ from slipway.ports import Ports
 from slipway.step import take_step
 
 BURST = 50
-"""Heads stepped in one call; the rest goes on in another."""
+"""Heads stepped in one call. The rest goes on in another: a message that names the queue."""
 
 
 def admit(key: QueueKey, ports: Ports) -> None:
@@ -19,9 +19,8 @@ def admit(key: QueueKey, ports: Ports) -> None:
 
     Costs one indexed read for a look, whatever the number of items. Safe at any time and any number of times.
     """
-    for number in range(BURST):
+    for _ in range(BURST):
         head = ports.store.head(key)
         if head is None or take_step(head, ports).waiting:
             return
-        if number == BURST - 1:
-            ports.bus.send(Topic.ADVANCE, head.id)
+    ports.bus.send(Topic.ADVANCE, str(key))

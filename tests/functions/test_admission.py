@@ -249,3 +249,16 @@ def test_a_run_status_told_twice_is_one_line_of_the_timeline() -> None:
         world.bus.send(Topic.ADVANCE, item.id)
     world.deliver_all()
     assert [moment.state.value for moment in world.item(item).timeline] == ["pending", "starting", "running"]
+
+
+@pytest.mark.parametrize("max_jobs", [-1, 1000])
+def test_a_long_line_that_is_let_go_on_goes_on_to_its_end(max_jobs: int) -> None:
+    """More than one burst, with no clock to help."""
+    world = World()
+    world.queue(max_jobs=max_jobs, paused=True)
+    for _ in range(120):
+        world.submit()
+    world.deliver_all(limit=500)
+    control.pause(KEY, False, world.ports)
+    world.deliver_all(limit=500)
+    assert len(running(world)) == 120
