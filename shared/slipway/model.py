@@ -434,8 +434,8 @@ class ApiKey:
 
 
 class Topic(StrEnum):
-    """The queues of the bus. A body is an item id; on ADVANCE also a queue's `entity/name`, for the head of its line; on
-    SUBMIT a launch spec as JSON."""
+    """The queues of the bus. A body is an item id; on ADVANCE also a queue's `entity/name`, for the head of its line;
+    on SUBMIT a launch spec as JSON."""
 
     SUBMIT = "submit"
     ADVANCE = "advance"
