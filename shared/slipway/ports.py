@@ -108,10 +108,23 @@ class Store(Protocol):
         """Who holds a slot: `<item id>.<attempt>`."""
         ...
 
+    def held(self) -> Sequence[tuple[QueueKey, str]]:
+        """Every slot that is held, with its queue, whether or not that is there still. For who examines a deployment."""
+        ...
+
+    def free(self, key: QueueKey, holder: str) -> None:
+        """Takes a slot from one that should not have it. For who mends a deployment: an item gives its own back with
+        the save that ends it."""
+        ...
+
     # --- builds
     def build(self, image: str) -> Build | None: ...
     def save_build(self, build: Build) -> Build:
         """Guarded, as `save_queue`."""
+        ...
+
+    def builds(self, limit: int = 100) -> Sequence[Build]:
+        """The latest first, by when their image was first wanted."""
         ...
 
     # --- keys
@@ -146,6 +159,10 @@ class Bus(Protocol):
         ...
 
     def dead_letters(self, limit: int = 100) -> Sequence[DeadLetter]: ...
+    def dead_letter(self, letter_id: str) -> DeadLetter:
+        """Raises NotFound."""
+        ...
+
     def redrive(self, letter_id: str) -> None:
         """Back to its topic as a fresh message. Raises NotFound."""
         ...

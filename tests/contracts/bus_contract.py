@@ -226,6 +226,14 @@ class BusContract:
         assert [letter.body for letter in bus.dead_letters(limit=2)] == ["3", "2"]
         assert len({letter.id for letter in bus.dead_letters()}) == 4
 
+    def test_a_dead_letter_is_found_by_its_id(self, bus: Bus) -> None:
+        for body in ("a", "b"):
+            bus.send(Topic.ADVANCE, body)
+            bus.bury(bus.receive([Topic.ADVANCE])[0], f"no {body}")
+        for letter in bus.dead_letters():
+            assert bus.dead_letter(letter.id) == letter
+            assert (letter.topic, letter.reason, letter.received) == (Topic.ADVANCE, f"no {letter.body}", 1)
+
     def test_a_redriven_letter_is_a_fresh_message_on_its_topic(self, bus: Bus) -> None:
         bus.send(Topic.BUILD, "a")
         bus.bury(bus.receive([Topic.BUILD])[0], "bad")
@@ -253,6 +261,8 @@ class BusContract:
             bus.redrive("no-such")
         with pytest.raises(NotFound, match="no-such"):
             bus.drop("no-such")
+        with pytest.raises(NotFound, match="no-such"):
+            bus.dead_letter("no-such")
 
     # --- waiting
     def test_a_wait_for_nothing_ends_with_nothing(self, bus: Bus) -> None:

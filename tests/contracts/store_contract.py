@@ -362,6 +362,27 @@ class StoreContract:
         store.save(waiting, Slot.ACQUIRE)
         assert store.slots(GPU) == {"019.1"}
 
+    def test_all_held_slots_are_listed_those_of_a_deleted_queue_too(self, store: Store) -> None:
+        cpu = QueueKey("other", "cpu")
+        assert list(store.held()) == []
+        for key in (GPU, cpu):
+            store.save_queue(a_queue(2, key))
+        store.save(store.create(an_item("01a", attempt=3)), Slot.ACQUIRE)
+        store.save(store.create(an_item("01b", queue="cpu", queue_entity="other")), Slot.ACQUIRE)
+        store.delete_queue(cpu)
+        assert set(store.held()) == {(GPU, "01a.3"), (cpu, "01b.1")}
+
+    def test_a_slot_that_is_freed_is_there_for_the_next_and_no_other_is_touched(self, store: Store) -> None:
+        store.save_queue(a_queue(2))
+        first, _ = [store.save(store.create(an_item(f"01{n}")), Slot.ACQUIRE) for n in range(2)]
+        for holder in ("010.1", "010.1", "010.2", "01z.1", "no holder"):
+            store.free(GPU, holder)
+        store.free(QueueKey("team", "cpu"), "011.1")
+        assert store.slots(GPU) == {"011.1"}
+        assert store.item("010") == first
+        store.save(store.create(an_item("01c")), Slot.ACQUIRE)
+        assert store.slots(GPU) == {"011.1", "01c.1"}
+
     def test_slots_of_running_items_outlive_their_queue(self, store: Store) -> None:
         """A queue that is deleted and applied again does not run more than its cap."""
         store.save_queue(a_queue(1))
@@ -538,6 +559,12 @@ class StoreContract:
         assert stale.value.current == second
         assert store.build("x") == second
         assert store.build("y") is None
+
+    def test_builds_are_listed_latest_first_up_to_the_limit(self, store: Store) -> None:
+        saved = [store.save_build(Build(image, "docker")) for image in ("z", "a", "m")]
+        again = store.save_build(replace(saved[0], attempt=2))
+        assert list(store.builds()) == [saved[2], saved[1], again]
+        assert list(store.builds(limit=1)) == [saved[2]]
 
     def test_of_many_who_claim_a_build_at_once_one_wins(self, store: Store) -> None:
         def claim(builder: str) -> bool:

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from slipway.adapters.local.database import Database
 from slipway.adapters.local.wakeup import Wakeup
@@ -85,13 +86,13 @@ class SqliteBus:
 
     def dead_letters(self, limit: int = 100) -> Sequence[DeadLetter]:
         """The latest first."""
-        rows = self._database.rows(
-            "SELECT id, topic, body, reason, received, at FROM dead_letters ORDER BY id DESC LIMIT ?", (limit,)
-        )
-        return [
-            DeadLetter(str(letter_id), Topic(topic), body, reason, received, at)
-            for letter_id, topic, body, reason, received, at in rows
-        ]
+        return [_letter(row) for row in self._database.rows(_LETTERS + " ORDER BY id DESC LIMIT ?", (limit,))]
+
+    def dead_letter(self, letter_id: str) -> DeadLetter:
+        row = self._database.row(_LETTERS + " WHERE id = ?", (letter_id,))
+        if row is None:
+            raise _no_letter(letter_id)
+        return _letter(row)
 
     def redrive(self, letter_id: str) -> None:
         with self._database.transaction() as connection:
@@ -121,6 +122,7 @@ class SqliteBus:
 
 _TOPICS = {str(topic): topic for topic in Topic}
 _SEND = "INSERT INTO messages (topic, body, visible_at, name) VALUES (?, ?, ?, hex(randomblob(16)))"
+_LETTERS = "SELECT id, topic, body, reason, received, at FROM dead_letters"
 _DELETE = "DELETE FROM messages WHERE id = ? AND receipt = ?"
 _LOOK = "SELECT MIN(t) FROM ({earliest})"
 _CLAIM = (
@@ -160,5 +162,14 @@ def _bury(connection: sqlite3.Connection, receipt: tuple[int, str], reason: str,
 def _bring(connection: sqlite3.Connection, letter_id: str) -> tuple[str, str]:
     row = connection.execute("DELETE FROM dead_letters WHERE id = ? RETURNING topic, body", (letter_id,)).fetchone()
     if row is None:
-        raise NotFound(f"There is no dead letter '{letter_id}'. List them to see what there is.")
+        raise _no_letter(letter_id)
     return row[0], row[1]
+
+
+def _letter(row: tuple[Any, ...]) -> DeadLetter:
+    letter_id, topic, *rest = row
+    return DeadLetter(str(letter_id), Topic(topic), *rest)
+
+
+def _no_letter(letter_id: str) -> NotFound:
+    return NotFound(f"There is no dead letter '{letter_id}'. List them to see what there is.")

@@ -148,6 +148,16 @@ class SqliteStore:
         rows = self._database.rows("SELECT item_id, attempt FROM slots WHERE owner = ? AND queue = ?", key)
         return frozenset(f"{item_id}.{attempt}" for item_id, attempt in rows)
 
+    def held(self) -> Sequence[tuple[QueueKey, str]]:
+        rows = self._database.rows("SELECT owner, queue, item_id, attempt FROM slots")
+        return [(QueueKey(owner, queue), f"{item_id}.{attempt}") for owner, queue, item_id, attempt in rows]
+
+    def free(self, key: QueueKey, holder: str) -> None:
+        item_id, _, attempt = holder.rpartition(".")
+        self._database.write(
+            "DELETE FROM slots WHERE owner = ? AND queue = ? AND item_id = ? AND attempt = ?", (*key, item_id, attempt)
+        )
+
     # --- builds
     def build(self, image: str) -> Build | None:
         row = self._database.row("SELECT body FROM builds WHERE image = ?", (image,))
@@ -168,6 +178,10 @@ class SqliteStore:
         if not changed:
             raise Stale(self.build(build.image))
         return after
+
+    def builds(self, limit: int = 100) -> Sequence[Build]:
+        rows = self._database.rows("SELECT body FROM builds ORDER BY rowid DESC LIMIT ?", (limit,))
+        return [build_from_json(row[0]) for row in rows]
 
     # --- keys
     def key(self, digest: str) -> ApiKey | None:

@@ -91,6 +91,13 @@ class MemoryBus:
         with self._changed:
             return list(reversed(self._dead.values()))[:limit]
 
+    def dead_letter(self, letter_id: str) -> DeadLetter:
+        with self._changed:
+            letter = self._dead.get(letter_id)
+        if letter is None:
+            raise _no_letter(letter_id)
+        return letter
+
     def redrive(self, letter_id: str) -> None:
         with self._changed:
             letter = self._bring(letter_id)
@@ -158,8 +165,12 @@ class MemoryBus:
         try:
             return self._dead.pop(letter_id)
         except KeyError:
-            raise NotFound(f"There is no dead letter '{letter_id}'. List them to see what there is.") from None
+            raise _no_letter(letter_id) from None
 
 
 def _id(message: Message) -> int:
     return int(message.receipt.partition(":")[0])
+
+
+def _no_letter(letter_id: str) -> NotFound:
+    return NotFound(f"There is no dead letter '{letter_id}'. List them to see what there is.")

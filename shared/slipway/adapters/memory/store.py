@@ -169,6 +169,15 @@ class MemoryStore:
         with self._lock:
             return frozenset(f"{item_id}.{attempt}" for item_id, attempt in self._slots.get(key, ()))
 
+    def held(self) -> Sequence[tuple[QueueKey, str]]:
+        with self._lock:
+            return sorted((key, f"{holder}.{n}") for key, taken in self._slots.items() for holder, n in taken)
+
+    def free(self, key: QueueKey, holder: str) -> None:
+        with self._lock:
+            taken = self._slots.get(key, set())
+            taken.difference_update({each for each in taken if f"{each[0]}.{each[1]}" == holder})
+
     # --- builds
     def build(self, image: str) -> Build | None:
         with self._lock:
@@ -183,6 +192,11 @@ class MemoryStore:
                 raise Stale(current)
             self._builds[build.image] = build_to_json(after)
         return after
+
+    def builds(self, limit: int = 100) -> Sequence[Build]:
+        with self._lock:
+            texts = list(self._builds.values())[::-1][:limit]
+        return [build_from_json(text) for text in texts]
 
     # --- keys
     def key(self, digest: str) -> ApiKey | None:
