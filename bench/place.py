@@ -40,6 +40,7 @@ class NoopTarget:
     """Runs that are over as soon as they are started. `told` hears the item id and the time of each start."""
 
     look_again = 60.0
+    start_lease = 120.0
 
     def __init__(self, told: Callable[[str, float], None] = lambda *_: None) -> None:
         self._told = told
@@ -50,6 +51,9 @@ class NoopTarget:
 
     def status(self, run: RunRef) -> RunStatus:
         return RunStatus(RunPhase.ABSENT)
+
+    def live(self) -> list[RunRef]:
+        return []
 
     def stop(self, run: RunRef) -> None:
         """Over already."""

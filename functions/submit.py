@@ -72,6 +72,7 @@ def _item(submission: Submission, queue: Queue, ports: Ports, retry_of: str | No
         created_at=now,
         builder=queue.builder,
         timeouts=queue.timeouts,
+        retries=queue.retries,
         priority=submission.priority if queue.prioritization else DEFAULT_PRIORITY,
         capped=queue.capped,
         image=source.image if isinstance(source, ImageSource) else None,

@@ -1,4 +1,4 @@
-"""The clock: what is past its due time is stepped, and the head of each line that has one. Nothing else is read."""
+"""The clock: what is due is stepped, the head of each line is looked at, and runs that nobody wants are stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,20 @@ def tick(ports: Ports, limit: int = 100) -> int:
             _came_off(f"item {item_id}, to be put off", partial(_postpone, item_id, ports))
     for key in ports.store.crowded():
         _came_off(f"queue {key}", partial(admit, key, ports))
+    for resource in sorted({queue.resource for queue in ports.store.queues()}):
+        _came_off(f"runs on {resource}", partial(_stop_orphans, resource, ports))
     return len(due)
+
+
+def _stop_orphans(resource: str, ports: Ports) -> None:
+    """A run may live although its item was given up: its starter stood still for longer than its lease, and died."""
+    target = ports.targets(resource)
+    for run in target.live():
+        item = ports.store.item(run.item_id)
+        # One that is not in this store may be another deployment's.
+        if item is not None and (item.state.terminal or item.attempt != run.attempt):
+            log.warning("run %s lives on, and nobody wants it: it is stopped", run.name)
+            target.stop(run)
 
 
 def _came_off(what: str, work: Callable[[], object]) -> bool:

@@ -76,7 +76,7 @@ def _environment(item: Item, project: str, base_url: str | None, limit: int) -> 
         "WANDB_NAME": submission.name,
         "WANDB_USERNAME": submission.author,
         "WANDB_SWEEP_ID": submission.sweep_id,
-        "WANDB_RESUME": "allow" if item.resumes > 0 else None,
+        "WANDB_RESUME": "allow" if item.attempt > 1 else None,
         "WANDB_LAUNCH_QUEUE_NAME": item.queue.name,
         "WANDB_LAUNCH_QUEUE_ENTITY": item.queue.entity,
         "WANDB_LAUNCH_TRACE_ID": item.id,

@@ -13,6 +13,7 @@ slot, so that a slot, which stands for a machine, is never held by a build. Ever
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from slipway.model import (
     BuildPhase,
     BuildStatus,
     Desired,
+    Failure,
     Item,
     Lease,
     Presence,
@@ -35,8 +37,8 @@ from slipway.model import (
 
 PREPARE_LEASE = 300.0
 """Seconds a `build` function has to fetch a source and start its build before another may try."""
-START_LEASE = 120.0
-"""Seconds a call to start a run may take before another may look and try. Covers a slow pull."""
+ABSENCE = 15.0
+"""Seconds for which a backend must not know a run that it knew, before the run has disappeared. Lists lag behind."""
 LOOK_AT_BUILD = 60.0
 """Seconds between looks at a build that no event has told of."""
 MAX_RESUMES = 5
@@ -48,7 +50,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.STARTING: frozenset(
         {State.PENDING, State.RUNNING, State.PREEMPTED, State.FINISHED, State.FAILED, State.STOPPED}
     ),
-    State.RUNNING: frozenset({State.PREEMPTED, State.FINISHED, State.FAILED, State.STOPPED}),
+    State.RUNNING: frozenset({State.PENDING, State.PREEMPTED, State.FINISHED, State.FAILED, State.STOPPED}),
     State.PREEMPTED: frozenset({State.PENDING}),
     State.FINISHED: frozenset(),
     State.FAILED: frozenset(),
@@ -71,6 +73,8 @@ class Facts:
     run: RunStatus | None = None
     look_again: float = 60.0
     """Seconds after which this target wants a running item looked at again."""
+    start_lease: float = 120.0
+    """Seconds that this target may take to start a run."""
     trouble: SlipwayError | None = None
     """The look itself failed."""
 
@@ -125,6 +129,11 @@ def refused(item: Item, refusal: Refused, now: float) -> Decision:
         deadline=_pending_deadline(item),
     )
     return Decision(waiting, slot=_release(item))
+
+
+def rejected(item: Item, reason: str, now: float) -> Decision:
+    """The backend does not take it as it is."""
+    return _retried(item, Failure.CONFIGURATION, Stage.LAUNCH, reason, now)
 
 
 def postponed(item: Item, trouble: Temporary, now: float) -> Item:
@@ -183,7 +192,7 @@ def _over_before_start(item: Item, facts: Facts, stage: Stage) -> Decision | Non
         )
     if isinstance(facts.trouble, Permanent):
         # Nothing was started, and no later look will tell more; the items behind it need not wait for its deadline.
-        return failed(item, Stage.BUILD, facts.trouble.message, now)
+        return failed(item, Stage.BUILD if item.built else Stage.LAUNCH, facts.trouble.message, now)
     return None
 
 
@@ -196,8 +205,8 @@ def _ready(item: Item, facts: Facts) -> Decision:
             State.STARTING,
             now,
             capped=queue.capped,
-            lease=Lease(Act.START, now + START_LEASE),
-            due=now + START_LEASE,
+            lease=Lease(Act.START, now + facts.start_lease),
+            due=now + facts.start_lease,
             deadline=now + item.timeouts.start,
         )
         return Decision(starting, Act.START, Slot.ACQUIRE if queue.capped else Slot.KEEP)
@@ -220,7 +229,7 @@ def _launched(item: Item, facts: Facts) -> Decision:
         return Decision(item)
     match facts.run.phase:
         case RunPhase.ABSENT:
-            return _absent(item, facts.now)
+            return _absent(item, facts)
         case RunPhase.STARTING | RunPhase.RUNNING:
             return _alive(item, facts.run, facts)
         case RunPhase.PREEMPTED if item.desired is Desired.RUN:
@@ -229,19 +238,25 @@ def _launched(item: Item, facts: Facts) -> Decision:
             return _ended(item, facts.run, facts.now)
 
 
-def _absent(item: Item, now: float) -> Decision:
+def _absent(item: Item, facts: Facts) -> Decision:
+    now = facts.now
     unconfirmed = item.state is State.STARTING and item.backend_id is None
     if item.state is State.STARTING and item.lease is not None and item.lease.guards(Act.START, now):
         # Also one that the backend has confirmed: its lists may lag behind its answers.
         return _rest(item, now, item.lease.until)
     if unconfirmed and item.desired is Desired.RUN and item.deadline is not None and now < item.deadline:
-        lease = Lease(Act.START, now + START_LEASE)
+        lease = Lease(Act.START, now + facts.start_lease)
         return Decision(item.but(lease=lease, due=lease.until), Act.START)
+    if item.missing_since is None:
+        return Decision(item.but(missing_since=now, due=now + ABSENCE))
+    if now < item.missing_since + ABSENCE:
+        return _rest(item, now, item.missing_since + ABSENCE)
     if item.desired is Desired.STOP:
         return _end(item, now, State.STOPPED, "cancelled")
     if item.desired is Desired.EXPIRE or unconfirmed:
         return failed(item, _stage(item), _expired(item), now)
-    return failed(item, Stage.RUN, "the run disappeared: the backend no longer knows it", now)
+    reason = "the run disappeared: the backend no longer knows it"
+    return _retried(item, Failure.INFRASTRUCTURE, Stage.RUN, reason, now)
 
 
 def _alive(item: Item, run: RunStatus, facts: Facts) -> Decision:
@@ -277,23 +292,46 @@ def _ended(item: Item, run: RunStatus, now: float) -> Decision:
         return _end(known, now, State.STOPPED, "cancelled")
     if run.phase is RunPhase.STOPPED:
         return _end(known, now, State.STOPPED, run.reason or "stopped from outside Slipway")
-    return failed(known, Stage.RUN, run.reason or "the run failed", now)
+    return _retried(known, run.failure, Stage.RUN, run.reason or "the run failed", now)
 
 
 def _preempted(item: Item, run: RunStatus, now: float) -> Decision:
-    known = _learn(item, run)
     if item.resumes >= MAX_RESUMES:
-        return failed(known, Stage.RUN, f"preempted {item.resumes + 1} times; resumed {MAX_RESUMES} times at most", now)
-    again = known.moved(State.PREEMPTED, now, run.reason).moved(State.PENDING, now, "preempted; in line again")
-    again = again.but(
+        reason = f"preempted {item.resumes + 1} times; resumed {MAX_RESUMES} times at most"
+        return failed(_learn(item, run), Stage.RUN, reason, now)
+    preempted = _learn(item, run).moved(State.PREEMPTED, now, run.reason)
+    return _again(preempted.but(resumes=item.resumes + 1), "preempted; in line again", now, wait=0.0)
+
+
+def _retried(item: Item, failure: Failure, stage: Stage, reason: str, now: float) -> Decision:
+    """Failed, or in line again where its queue's `retries` cover this class of failure."""
+    times, allowed = item.retried.get(failure, 0), item.retries.get(failure, 0)
+    if times >= allowed or item.desired is not Desired.RUN:
+        tried = f" (tried again {times} times)" if times else ""
+        return failed(item, stage, f"{reason}{tried}", now)
+    again = item.but(retried={**item.retried, failure: times + 1}, exit_code=None)
+    return _again(again, f"tried again, {times + 1} of {allowed}: {reason}", now, wait=_backoff(item, times))
+
+
+def _again(item: Item, reason: str, now: float, *, wait: float) -> Decision:
+    """The next attempt of the same run, in line after `wait` seconds."""
+    due = now + wait if wait else now + item.timeouts.pending
+    again = item.moved(
+        State.PENDING,
+        now,
+        reason,
         attempt=item.attempt + 1,
-        resumes=item.resumes + 1,
         refusals=0,
+        not_before=now + wait,
         backend_id=None,
         lease=None,
+        missing_since=None,
+        started_at=None,
+        joined_at=now,
+        due=due,
+        deadline=now + item.timeouts.pending,
     )
-    deadline = _pending_deadline(again)
-    return Decision(again.but(due=deadline, deadline=deadline), slot=_release(item))
+    return Decision(again, slot=_release(item))
 
 
 def _end(item: Item, now: float, state: State, reason: str, stage: Stage | None = None) -> Decision:
@@ -317,14 +355,23 @@ def _learn(item: Item, run: RunStatus) -> Item:
         told["exit_code"] = run.exit_code
     if run.metrics and run.metrics != item.metrics:
         told["metrics"] = run.metrics
+    if item.missing_since is not None:
+        told["missing_since"] = None
     if not set(run.warnings) <= set(item.warnings):
         told["warnings"] = tuple(dict.fromkeys((*item.warnings, *run.warnings)))
     return item.but(**told) if told else item
 
 
 def _wait(item: Item, trouble: Temporary) -> float:
-    """Seconds: what the other side asked for, else five that double to ten minutes."""
-    return trouble.retry_after if trouble.retry_after is not None else min(5.0 * 2**item.refusals, 600.0)
+    """Seconds: what the other side asked for, else a backoff."""
+    return trouble.retry_after if trouble.retry_after is not None else _backoff(item, item.refusals)
+
+
+def _backoff(item: Item, times: int) -> float:
+    """Five seconds that double to ten minutes, and up to a quarter more: items that were refused together do not come
+    back together. The quarter is drawn from the item's name, so that a decision stays a function of its facts."""
+    jitter = zlib.crc32(f"{item.slot}.{times}".encode()) / 2**32
+    return min(5.0 * 2**times, 600.0) * (1.0 + jitter / 4)
 
 
 def _release(item: Item) -> Slot:
@@ -332,9 +379,8 @@ def _release(item: Item) -> Slot:
 
 
 def _pending_deadline(item: Item) -> float:
-    """Counted from when it joined the line: a refusal does not start it anew, a preemption does."""
-    joined = max((moment.at for moment in item.timeline if moment.state is State.PREEMPTED), default=item.created_at)
-    return joined + item.timeouts.pending
+    """Counted from when this attempt joined the line: a refusal does not start it anew."""
+    return (item.joined_at or item.created_at) + item.timeouts.pending
 
 
 def _stage(item: Item) -> Stage:

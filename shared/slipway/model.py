@@ -46,6 +46,20 @@ class Stage(StrEnum):
     RUN = "run"
 
 
+class Failure(StrEnum):
+    """Whose fault a failure is, which decides whether a queue's `retries` cover it.
+
+    A fourth kind, no capacity, is not a failure: such an item stays in line.
+    """
+
+    INFRASTRUCTURE = "infrastructure"
+    """The machine or the backend: the run disappeared, its node died."""
+    USER = "user"
+    """The job's own code: it exited with a code other than 0."""
+    CONFIGURATION = "configuration"
+    """The backend does not take what it was asked to start."""
+
+
 class Desired(StrEnum):
     """What is wished for the item. A wish is honoured in every state."""
 
@@ -174,6 +188,8 @@ class Queue:
     prioritization: bool = False
     builder: Mapping[str, Json] = field(default_factory=dict)
     timeouts: Timeouts = Timeouts()
+    retries: Mapping[str, int] = field(default_factory=dict)
+    """Class of failure (`Failure`) → how often a run that failed so is tried again. None by default."""
     paused: bool = False
     version: int = 0
 
@@ -241,6 +257,14 @@ class Item:
     desired: Desired = Desired.RUN
     attempt: int = 1
     resumes: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
+    """As its queue's, when it was submitted."""
+    retried: Mapping[str, int] = field(default_factory=dict)
+    """Class of failure → how often it has been tried again for that."""
+    missing_since: float | None = None
+    """When its backend first said that it does not know the run. One such answer may be stale; it is asked again."""
+    joined_at: float | None = None
+    """When this attempt joined the line; None for the first, which did so at `created_at`."""
     not_before: float = 0.0
     """A refused start is not tried again before this time."""
     refusals: int = 0
@@ -372,6 +396,8 @@ class RunStatus:
     exit_code: int | None = None
     metrics: Mapping[str, Json] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    failure: Failure = Failure.USER
+    """Of a failed run: whose fault it is, as far as the backend tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,8 @@ class Target(Protocol):
 
     look_again: float
     """Seconds after which a running item is looked at again although no event came."""
+    start_lease: float
+    """Seconds that a call of `start` may take before another worker looks, and may call it again."""
 
     def start(self, launch: Launch) -> RunStatus:
         """Start the run, or adopt it when it is there already and ours (AlreadyExists when it is not).
@@ -225,6 +227,10 @@ class Target(Protocol):
         ...
 
     def status(self, run: RunRef) -> RunStatus: ...
+    def live(self) -> Sequence[RunRef]:
+        """Every run of Slipway's on this backend that is not over: of this deployment, and perhaps of others."""
+        ...
+
     def stop(self, run: RunRef) -> None:
         """Ask it to stop. A run that is over or absent is stopped already."""
         ...

@@ -12,19 +12,20 @@ from dataclasses import asdict, fields, replace
 from slipway import macros
 from slipway.documents import Reader, join, split
 from slipway.errors import Problem, nearest
-from slipway.model import Json, Queue, TemplateVariable, Timeouts
+from slipway.model import Failure, Json, Queue, TemplateVariable, Timeouts
 from slipway.resources import RESOURCES, read_resource, unwrap
 from slipway.spec import ENTITY_LENGTH, QUEUE_LENGTH
 from slipway.template import TYPES, VARIABLE_NAME, conform, placeholders
 
 BUILDERS = ("docker", "kaniko", "noop", "environment")
+MAX_RETRIES = 10
 MODES = {"V0": True, "DISABLED": False}
 """W&B's prioritizationMode, as the flag that it is."""
 TYPE_ALIASES = {"float": "number"}
 
 _FIELDS = (
     *("name", "entity", "resource", "resource_args", "config", "template_variables", "overridable_fields"),
-    *("max_jobs", "prioritization", "prioritization_mode", "builder", "timeouts", "paused"),
+    *("max_jobs", "prioritization", "prioritization_mode", "builder", "timeouts", "retries", "paused"),
 )
 _SCHEMA = ("type", "default", "enum", "minimum", "maximum", "description", "title")
 
@@ -52,6 +53,7 @@ def parse_queue(document: Mapping[str, Json], *, entity: str | None = None) -> Q
         prioritization=_prioritization(reader),
         builder=_builder(reader, config, path),
         timeouts=_timeouts(reader),
+        retries=_retries(reader),
         paused=reader.flag("paused") or False,
     )
     reader.finish()
@@ -74,6 +76,7 @@ def queue_document(queue: Queue) -> dict[str, Json]:
         "prioritization": queue.prioritization,
         "builder": dict(queue.builder),
         "timeouts": asdict(queue.timeouts),
+        "retries": dict(queue.retries),
         "paused": queue.paused,
     }
 
@@ -241,6 +244,20 @@ def _timeouts(reader: Reader) -> Timeouts:
         elif seconds is not None:
             given[name] = float(seconds)
     return Timeouts(**given)
+
+
+def _retries(reader: Reader) -> dict[str, int]:
+    """Class of failure → how often."""
+    names = [str(each) for each in Failure]
+    retries = reader.within("retries", names)
+    given = {}
+    for name in names:
+        times = retries.number(name)
+        if times is not None and (times != int(times) or not 0 <= times <= MAX_RETRIES):
+            retries.problem(name, f"must be a whole number from 0 to {MAX_RETRIES}", times)
+        elif times:
+            given[name] = int(times)
+    return given
 
 
 def _schema(variable: TemplateVariable) -> dict[str, Json]:

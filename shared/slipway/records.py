@@ -58,6 +58,7 @@ def submitted_part(item: Item) -> str:
         "retry_of": item.retry_of,
         "builder": item.builder,
         "timeouts": _timeouts_record(item.timeouts),
+        "retries": item.retries,
         "submission": _submission_record(item.submission),
     }
     return _text(fixed)[:-1] + ","
@@ -75,6 +76,7 @@ def changing_part(item: Item) -> str:
         "ended_at": item.ended_at,
         "due": item.due,
         "deadline": item.deadline,
+        "joined_at": item.joined_at,
         "not_before": item.not_before,
         "refusals": item.refusals,
         "lease": _lease_record(item.lease),
@@ -82,6 +84,8 @@ def changing_part(item: Item) -> str:
         "capped": item.capped,
         "attempt": item.attempt,
         "resumes": item.resumes,
+        "retried": item.retried,
+        "missing_since": item.missing_since,
         "image": item.image,
         "source_hash": item.source_hash,
         "revision": item.revision,
@@ -124,6 +128,7 @@ def queue_to_json(queue: Queue) -> str:
             "prioritization": queue.prioritization,
             "builder": queue.builder,
             "timeouts": _timeouts_record(queue.timeouts),
+            "retries": queue.retries,
             "paused": queue.paused,
         }
     )
@@ -272,6 +277,10 @@ def _item(record: dict[str, Json]) -> Item:
         desired=_WISHES[get("desired", "run")],
         attempt=get("attempt", 1),
         resumes=get("resumes", 0),
+        retries=get("retries") or {},
+        retried=get("retried") or {},
+        missing_since=get("missing_since"),
+        joined_at=get("joined_at"),
         not_before=get("not_before", 0.0),
         refusals=get("refusals", 0),
         image=get("image"),
@@ -306,6 +315,7 @@ def _queue(record: dict[str, Json]) -> Queue:
         prioritization=get("prioritization", False),
         builder=get("builder") or {},
         timeouts=_timeouts(get("timeouts")),
+        retries=get("retries") or {},
         paused=get("paused", False),
         version=get("version", 0),
     )

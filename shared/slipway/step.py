@@ -13,8 +13,8 @@ from functools import partial
 
 from slipway.errors import NoSlot, Permanent, Refused, SlipwayError, Stale, Temporary
 from slipway.launch import launch
-from slipway.machine import Decision, Facts, decide, failed, refused
-from slipway.model import Act, BuildPhase, BuildStatus, Item, Presence, RunRef, Stage, State, Topic
+from slipway.machine import Decision, Facts, decide, refused, rejected
+from slipway.model import Act, BuildPhase, BuildStatus, Item, Presence, RunRef, State, Topic
 from slipway.ports import Builder, Ports
 
 
@@ -56,7 +56,8 @@ def look(item: Item, ports: Ports) -> Facts:
         if item.state in (State.PENDING, State.BUILDING):
             return _look_before_start(item, now, ports)
         target = ports.targets(item.resource)
-        return Facts(now, run=target.status(run_of(item)), look_again=target.look_again)
+        run = target.status(run_of(item))
+        return Facts(now, run=run, look_again=target.look_again, start_lease=target.start_lease)
     except SlipwayError as trouble:
         return Facts(now, trouble=trouble)
 
@@ -87,7 +88,8 @@ def _look_before_start(item: Item, now: float, ports: Ports) -> Facts:
     if queue is not None and queue.capped and item.image is not None:
         head = ports.store.head(item.queue)
         first = head is None or (item.priority, item.id) <= (head.priority, head.id)
-    return Facts(now, queue=queue, first=first, image=image, build=build)
+    lease = ports.targets(item.resource).start_lease
+    return Facts(now, queue=queue, first=first, image=image, build=build, start_lease=lease)
 
 
 def _build_status(item: Item, image: str, now: float, ports: Ports) -> BuildStatus:
@@ -125,7 +127,7 @@ def _start(item: Item, ports: Ports) -> Item:
         _note(lambda item: Decision(item.but(reason=reason)), item, ports)
         raise
     except Permanent as error:
-        return _note(partial(failed, stage=Stage.LAUNCH, reason=error.message, now=ports.clock.now()), item, ports)
+        return _note(partial(rejected, reason=error.message, now=ports.clock.now()), item, ports)
     facts = Facts(ports.clock.now(), run=run, look_again=target.look_again)
     return _note(partial(decide, facts=facts), item, ports)
 

@@ -71,6 +71,26 @@ class TargetContract:
     def test_it_says_how_soon_to_look_again(self, target: Target) -> None:
         assert target.look_again > 0
 
+    def test_it_says_how_long_a_start_may_take(self, target: Target) -> None:
+        assert target.start_lease > 0
+
+    def test_what_lives_is_listed_until_it_is_over(
+        self, target: Target, fresh_target: Target, launch: MakeLaunch
+    ) -> None:
+        """What nobody wants any more is found so, and stopped."""
+        asked, over = launch(LONG), launch("exit 0")
+        target.start(over)
+        self.end(target, over.run)
+        target.start(asked)
+        eventually(lambda: target.status(asked.run).phase is RunPhase.RUNNING, within=self.within)
+        for each in (target, fresh_target):
+            named = {(run.item_id, run.attempt) for run in each.live()}
+            assert (asked.run.item_id, 1) in named
+            assert (over.run.item_id, 1) not in named
+        target.stop(asked.run)
+        self.end(target, asked.run)
+        assert asked.run.item_id not in {run.item_id for run in target.live()}
+
     def test_an_unknown_run_is_absent(self, target: Target) -> None:
         assert target.status(RunRef("nobody", 1)).phase is RunPhase.ABSENT
 

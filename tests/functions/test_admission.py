@@ -155,7 +155,7 @@ def test_a_refusal_of_the_backend_keeps_the_item_in_line_with_the_reason() -> No
     refusals = [Refused("ResourceLimitExceeded: 0 of 0 ml.p4d.24xlarge", retry_after=30)]
 
     class Full:
-        look_again = 60.0
+        look_again = start_lease = 60.0
 
         def start(self, launch):
             if refusals:
@@ -163,6 +163,7 @@ def test_a_refusal_of_the_backend_keeps_the_item_in_line_with_the_reason() -> No
             return world.target.start(launch)
 
         status = staticmethod(lambda run: world.target.status(run))
+        live = staticmethod(lambda: world.target.live())
 
     world.wrap_target = lambda _: Full()
     world.deliver_all()

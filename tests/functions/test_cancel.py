@@ -13,7 +13,7 @@ from slipway.functions.advance import advance
 from slipway.functions.deliver import deliver
 from slipway.functions.observe import observe
 from slipway.functions.tick import tick
-from slipway.machine import START_LEASE, refused
+from slipway.machine import ABSENCE, refused
 from slipway.model import Changed, Desired, Item, Launch, QueueKey, RunPhase, RunRef, RunStatus, State
 from slipway.step import run_of
 
@@ -237,8 +237,7 @@ def test_a_cancel_waits_out_a_start_that_may_still_take_effect() -> None:
     world = World(target=LostRequest())
     item = delivered(world)
     assert control.cancel(item.id, world.ports).state is State.STARTING
-    world.clock.advance(START_LEASE)
-    tick(world.ports)
+    outlast_the_start(world)
     assert world.item(item).state is State.STOPPED
     assert world.store.slots(KEY) == frozenset()
 
@@ -249,9 +248,17 @@ def test_a_run_that_turns_up_late_is_stopped() -> None:
     item = delivered(world)
     control.cancel(item.id, world.ports)
     MemoryTarget.start(world.target, Launch(run_of(item), "r", "img", (), (), {}, {}, {}, "team", "p", "n"))
-    world.clock.advance(START_LEASE)
+    world.clock.advance(MemoryTarget.start_lease)
     tick(world.ports)
     assert phase(world, item) is RunPhase.STOPPED
+
+
+def outlast_the_start(world: World) -> None:
+    """Its lease runs out, and then the backend is asked twice."""
+    for seconds in (MemoryTarget.start_lease, ABSENCE):
+        world.clock.advance(seconds)
+        for item_id in world.store.due(world.clock.now()):
+            advance(item_id, world.ports)
 
 
 def cancelled_during_its_start(answer: Exception | None = None) -> tuple[World, Item]:
@@ -278,7 +285,7 @@ def test_an_item_that_was_cancelled_during_a_refused_start_is_stopped_at_once() 
     busy = world.target
 
     class Cancelled:
-        look_again = 60.0
+        look_again = start_lease = 60.0
         status = busy.status
 
         def start(self, launch: Launch) -> RunStatus:
@@ -309,8 +316,7 @@ def test_a_start_that_outlived_its_claim_leaves_no_run_behind() -> None:
 
     def cancelled_and_over() -> None:
         control.cancel(item.id, world.ports)
-        world.clock.advance(START_LEASE)
-        tick(world.ports)
+        outlast_the_start(world)
         assert world.item(item).state is State.STOPPED
 
     world.target = Meanwhile(cancelled_and_over)
@@ -329,8 +335,7 @@ def test_a_run_that_turns_up_after_its_item_is_over_is_stopped_when_anyone_tells
 
     def stand_still() -> None:
         control.cancel(item.id, world.ports)
-        world.clock.advance(START_LEASE)
-        tick(world.ports)
+        outlast_the_start(world)
 
     def die() -> None:
         raise Crash
@@ -359,3 +364,24 @@ def test_an_item_that_is_cancelled_while_preempted_is_not_resumed() -> None:
     world.end(item, RunPhase.PREEMPTED)
     assert control.cancel(item.id, world.ports).state is State.STOPPED
     assert len(world.target.started) == 1
+
+
+def test_a_run_that_turns_up_after_its_item_is_over_is_stopped_although_nobody_tells_of_it() -> None:
+    """The tick asks each backend what lives there."""
+    world = World()
+    world.queue(max_jobs=1)
+    item = world.submit()
+    world.deliver_all()
+    world.store.save(world.item(item).moved(State.FAILED, world.clock.now(), "given up", due=None))
+    assert phase(world, item) is RunPhase.RUNNING
+    tick(world.ports)
+    assert phase(world, item) is RunPhase.STOPPED
+
+
+def test_a_run_of_another_deployment_on_the_same_backend_is_left_alone() -> None:
+    world = World()
+    world.queue(max_jobs=1)
+    stranger = Launch(RunRef("elsewhere", 1), "r", "img", (), (), {}, {}, {}, "team", "p", "n")
+    world.target.start(stranger)
+    tick(world.ports)
+    assert world.target.status(stranger.run).phase is RunPhase.RUNNING

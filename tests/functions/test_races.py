@@ -21,7 +21,7 @@ from slipway.functions.advance import advance
 from slipway.functions.build import build
 from slipway.functions.observe import observe
 from slipway.functions.tick import tick
-from slipway.machine import PREPARE_LEASE, START_LEASE
+from slipway.machine import PREPARE_LEASE
 from slipway.model import BuildRequest, BuildStatus, Changed, Launch, QueueKey, RunPhase, RunStatus, State
 from slipway.ports import Ports
 
@@ -73,7 +73,7 @@ def stalled_start_and_cancel(world: World) -> tuple[Turn, Turn]:
 
     def cancel_and_wait(ports: Ports) -> None:
         control.cancel(item, ports)
-        world.clock.advance(START_LEASE + 1)
+        world.clock.advance(MemoryTarget.start_lease + 1)
         tick(ports)
 
     return partial(advance, item), cancel_and_wait
@@ -83,7 +83,7 @@ def stalled_start_and_tick(world: World) -> tuple[Turn, Turn]:
     item = submitted(world)
 
     def wait(ports: Ports) -> None:
-        world.clock.advance(START_LEASE + 1)
+        world.clock.advance(MemoryTarget.start_lease + 1)
         tick(ports)
 
     return partial(advance, item), wait

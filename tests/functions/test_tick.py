@@ -13,7 +13,7 @@ from tests.unit.test_machine import every_situation
 from slipway.adapters.memory.target import MemoryTarget
 from slipway.errors import Permanent, Temporary
 from slipway.functions.tick import POSTPONE, tick
-from slipway.machine import LOOK_AT_BUILD, PREPARE_LEASE, START_LEASE, decide
+from slipway.machine import LOOK_AT_BUILD, PREPARE_LEASE, decide
 from slipway.model import (
     Launch,
     Presence,
@@ -134,7 +134,7 @@ def test_a_start_that_never_arrived_is_made_again_when_its_lease_is_over() -> No
     item = world.submit()
     world.deliver_all()
     assert world.item(item).state is State.STARTING
-    world.clock.advance(START_LEASE)
+    world.clock.advance(MemoryTarget.start_lease)
     tick(world.ports)
     assert (world.item(item).state, world.item(item).attempt) == (State.RUNNING, 1)
 
@@ -160,7 +160,7 @@ def test_a_confirmed_start_that_the_backend_does_not_list_yet_is_not_judged_gone
     world.deliver_all()
     assert world.item(item).state is State.STARTING
     world.target.lags = False
-    world.clock.advance(START_LEASE)
+    world.clock.advance(MemoryTarget.start_lease)
     tick(world.ports)
     assert world.item(item).state is State.RUNNING
 

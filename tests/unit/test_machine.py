@@ -8,12 +8,13 @@ from itertools import product
 import pytest
 
 from slipway.errors import Refused, Temporary
-from slipway.machine import MAX_RESUMES, TRANSITIONS, Facts, decide, failed, refused
+from slipway.machine import ABSENCE, MAX_RESUMES, TRANSITIONS, Facts, decide, failed, refused, rejected
 from slipway.model import (
     Act,
     BuildPhase,
     BuildStatus,
     Desired,
+    Failure,
     GitSource,
     ImageSource,
     Item,
@@ -68,6 +69,8 @@ START_LEASE = {"lease": Lease(Act.START, NOW + 5)}
 STOP_LEASE = {"lease": Lease(Act.STOP, NOW + 5)}
 PREPARE_LEASE = {"lease": Lease(Act.PREPARE, NOW + 5)}
 LATE = {"deadline": NOW}
+MISSED = {"missing_since": NOW - ABSENCE}
+RETRIES = {"retries": {"infrastructure": 1}}
 SOURCE = {"source": GitSource("https://example.com/r.git")}
 UNRESOLVED = {**SOURCE, "image": None}
 P, B, S, R = State.PENDING, State.BUILDING, State.STARTING, State.RUNNING
@@ -112,12 +115,13 @@ TABLE = [
     ("someone is starting it", S, START_LEASE, run(RunPhase.ABSENT), S, Act.NOTHING, Slot.KEEP),
     ("the start was lost: once more", S, {}, run(RunPhase.ABSENT), S, Act.START, Slot.KEEP),
     ("the lease of another act does not guard", S, STOP_LEASE, run(RunPhase.ABSENT), S, Act.START, Slot.KEEP),
-    ("acknowledged, then absent", S, {"backend_id": "x"}, run(RunPhase.ABSENT), FAIL, Act.NOTHING, Slot.RELEASE),
-    ("never started in time", S, LATE, run(RunPhase.ABSENT), FAIL, Act.NOTHING, Slot.RELEASE),
+    ("acknowledged, then absent", S, {"backend_id": "x", **MISSED}, run(RunPhase.ABSENT), FAIL, Act.NOTHING,
+     Slot.RELEASE),
+    ("never started in time", S, {**LATE, **MISSED}, run(RunPhase.ABSENT), FAIL, Act.NOTHING, Slot.RELEASE),
     ("in the queue of its backend too long: stopped", S, LATE, run(RunPhase.STARTING), S, Act.STOP, Slot.KEEP),
-    ("expired and gone", S, EXPIRE, run(RunPhase.ABSENT), FAIL, Act.NOTHING, Slot.RELEASE),
+    ("expired and gone", S, {**EXPIRE, **MISSED}, run(RunPhase.ABSENT), FAIL, Act.NOTHING, Slot.RELEASE),
     ("cancelled while someone starts it", S, {**STOP, **START_LEASE}, run(RunPhase.ABSENT), S, Act.NOTHING, Slot.KEEP),
-    ("cancelled, never started", S, STOP, run(RunPhase.ABSENT), STOPPED, Act.NOTHING, Slot.RELEASE),
+    ("cancelled, never started", S, {**STOP, **MISSED}, run(RunPhase.ABSENT), STOPPED, Act.NOTHING, Slot.RELEASE),
     ("cancelled, turns up late: stopped", S, {**STOP, **START_LEASE}, run(RunPhase.STARTING), S, Act.STOP, Slot.KEEP),
     ("over before it was seen running", S, START_LEASE, run(RunPhase.FINISHED), FIN, Act.NOTHING, Slot.RELEASE),
     ("failed before it was seen running", S, START_LEASE, run(RunPhase.FAILED), FAIL, Act.NOTHING, Slot.RELEASE),
@@ -126,7 +130,19 @@ TABLE = [
     ("finished", R, {}, run(RunPhase.FINISHED), FIN, Act.NOTHING, Slot.RELEASE),
     ("failed", R, {}, run(RunPhase.FAILED), FAIL, Act.NOTHING, Slot.RELEASE),
     ("stopped by someone else", R, {}, run(RunPhase.STOPPED), STOPPED, Act.NOTHING, Slot.RELEASE),
-    ("disappeared: failed, never started again", R, {}, run(RunPhase.ABSENT), FAIL, Act.NOTHING, Slot.RELEASE),
+    ("not known for once: asked again, the answer may be stale", R, {}, run(RunPhase.ABSENT), R, Act.NOTHING,
+     Slot.KEEP),
+    ("cancelled and not known for once: asked again", R, STOP, run(RunPhase.ABSENT), R, Act.NOTHING, Slot.KEEP),
+    ("disappeared: failed, never started again", R, MISSED, run(RunPhase.ABSENT), FAIL, Act.NOTHING, Slot.RELEASE),
+    ("disappeared, covered by retries: in line again", R, {**MISSED, **RETRIES}, run(RunPhase.ABSENT), P, Act.NOTHING,
+     Slot.RELEASE),
+    ("exit code 1, not covered", R, RETRIES, run(RunPhase.FAILED), FAIL, Act.NOTHING, Slot.RELEASE),
+    ("the node died, covered", R, RETRIES, run(RunPhase.FAILED, failure=Failure.INFRASTRUCTURE), P, Act.NOTHING,
+     Slot.RELEASE),
+    ("cancelled and the node died", R, {**RETRIES, **STOP}, run(RunPhase.FAILED, failure=Failure.INFRASTRUCTURE),
+     STOPPED, Act.NOTHING, Slot.RELEASE),
+    ("retries used up", R, {**RETRIES, "retried": {"infrastructure": 1}},
+     run(RunPhase.FAILED, failure=Failure.INFRASTRUCTURE), FAIL, Act.NOTHING, Slot.RELEASE),
     ("preempted: in line again", R, {}, run(RunPhase.PREEMPTED), P, Act.NOTHING, Slot.RELEASE),
     ("preempted too often", R, {"resumes": MAX_RESUMES}, run(RunPhase.PREEMPTED), FAIL, Act.NOTHING, Slot.RELEASE),
     ("preempted and cancelled", R, STOP, run(RunPhase.PREEMPTED), STOPPED, Act.NOTHING, Slot.RELEASE),
@@ -135,7 +151,7 @@ TABLE = [
     ("cancelled and gone", R, STOP, run(RunPhase.STOPPED), STOPPED, Act.NOTHING, Slot.RELEASE),
     ("cancelled and killed: stopped, not failed", R, STOP, run(RunPhase.FAILED), STOPPED, Act.NOTHING, Slot.RELEASE),
     ("cancelled but it had finished", R, STOP, run(RunPhase.FINISHED), FIN, Act.NOTHING, Slot.RELEASE),
-    ("cancelled and disappeared", R, STOP, run(RunPhase.ABSENT), STOPPED, Act.NOTHING, Slot.RELEASE),
+    ("cancelled and disappeared", R, {**STOP, **MISSED}, run(RunPhase.ABSENT), STOPPED, Act.NOTHING, Slot.RELEASE),
     ("past its time limit: stopped", R, LATE, run(RunPhase.RUNNING), R, Act.STOP, Slot.KEEP),
     ("stopped for its time limit: failed", R, EXPIRE, run(RunPhase.STOPPED), FAIL, Act.NOTHING, Slot.RELEASE),
     ("the target is unreachable: nothing is claimed", R, LATE, facts(trouble=Temporary("down")),
@@ -201,7 +217,7 @@ def test_every_situation_obeys_the_laws() -> None:
             assert after.lease.act is decision.act, "claim before acting"
             assert not (item.lease and item.lease.guards(decision.act, NOW)), "a held lease guards its act"
         if item.state is State.RUNNING and seen.run and seen.run.phase is RunPhase.ABSENT:
-            assert after.state.terminal, "running but absent is never started again"
+            assert decision.act is not Act.START, "running but absent is never started again"
         if item.desired is not Desired.RUN:
             assert decision.act is not Act.START or item.desired is Desired.EXPIRE
         assert (after.state is State.FAILED) == (after.stage is not None) or item.state is after.state
@@ -250,7 +266,8 @@ def test_a_refusal_puts_it_back_in_line_and_the_wait_doubles() -> None:
         assert decision.slot is Slot.RELEASE
         assert "ResourceLimitExceeded" in decision.item.reason
         item = decision.item.moved(S, NOW)
-    assert waits == [5, 10, 20, 40, 80, 160, 320, 600, 600]
+    for wait, base in zip(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600], strict=True):
+        assert base <= wait <= base * 1.25, "doubles to ten minutes, and items do not come back together"
     assert len(item.timeline) <= 5, "the same refusal is one line of the timeline, however often"
 
 
@@ -261,3 +278,24 @@ def test_a_refusal_does_not_put_off_the_deadline() -> None:
 
 def test_the_reason_of_a_failure_is_kept() -> None:
     assert failed(an_item(S), Stage.LAUNCH, "no such image", NOW).item.reason == "no such image"
+
+
+def test_a_run_that_is_known_again_is_not_missing_any_more() -> None:
+    after = decide(an_item(R, missing_since=NOW - 5), run(RunPhase.RUNNING)).item
+    assert after.missing_since is None
+
+
+def test_a_run_that_is_tried_again_waits_and_keeps_its_run_id() -> None:
+    item = an_item(R, backend_id="b", **RETRIES)
+    after = decide(item, run(RunPhase.FAILED, failure=Failure.INFRASTRUCTURE, reason="node lost")).item
+    assert (after.run_id, after.attempt, after.retried, after.backend_id) == ("r", 2, {"infrastructure": 1}, None)
+    assert after.not_before > NOW
+    assert after.due == after.not_before
+    assert after.reason == "tried again, 1 of 1: node lost"
+
+
+def test_what_the_backend_does_not_take_is_tried_again_only_where_the_queue_says_so() -> None:
+    item = an_item(S, **START_LEASE)
+    assert rejected(item, "no such instance type", NOW).item.stage is Stage.LAUNCH
+    again = rejected(item.but(retries={"configuration": 1}), "no such instance type", NOW)
+    assert (again.item.state, again.slot) == (P, Slot.RELEASE)

@@ -49,6 +49,7 @@ submissions = st.builds(
     args=words,
     **dict.fromkeys(("resource_args", "template_variables", "run_config", "artifacts", "files"), mappings),
 )
+MAPPINGS = ("resource_args", "builder", "metrics", "retries", "retried")
 items = st.builds(
     Item,
     submission=submissions,
@@ -56,12 +57,11 @@ items = st.builds(
     warnings=words,
     lease=leases,
     timeline=st.lists(st.builds(Moment), max_size=3).map(tuple),
-    **dict.fromkeys(("resource_args", "builder", "metrics"), mappings),
+    **dict.fromkeys(MAPPINGS, mappings),
     **{
         field.name: ...
         for field in fields(Item)
-        if field.name
-        not in {"submission", "timeouts", "warnings", "lease", "timeline", "resource_args", "builder", "metrics"}
+        if field.name not in {"submission", "timeouts", "warnings", "lease", "timeline", *MAPPINGS}
     },
 )
 queues = st.builds(
@@ -71,6 +71,7 @@ queues = st.builds(
     template_variables=st.dictionaries(st.text(), variables, max_size=3),
     overridable_fields=words,
     timeouts=st.builds(Timeouts),
+    retries=mappings,
     max_jobs=...,
     prioritization=...,
     paused=...,

@@ -48,6 +48,7 @@ class ContainerTarget:
         self._runs = home.absolute() / "runs"
         self._secrets = secrets
         self.look_again = look_again
+        self.start_lease = 120.0  # a pull may be slow
 
     def start(self, launch: Launch) -> RunStatus:
         """As `Target.start`. Where the job is an image (`WANDB_DOCKER` names it) it is pulled first, unless the queue's
@@ -87,6 +88,13 @@ class ContainerTarget:
             # Again: another process may have recorded the end, and removed the container, since the first look.
             return folder.ended() or RunStatus(RunPhase.ABSENT)
         return self._judged(run, found)
+
+    def live(self) -> Sequence[RunRef]:
+        """Also those of other Slipways on the same engine."""
+        shape = f'{{{{.ID}}}}\t{{{{.Label "{ITEM_LABEL}"}}}}\t{{{{.Label "{ATTEMPT_LABEL}"}}}}'
+        listed = docker.run("ps", "--no-trunc", "--filter", f"label={ITEM_LABEL}", "--format", shape)
+        rows = (line.split("\t") for line in listed.splitlines())
+        return [RunRef(item, int(attempt), container) for container, item, attempt in rows if attempt.isdecimal()]
 
     def stop(self, run: RunRef) -> None:
         """Returns at once. The container gets SIGTERM, and SIGKILL after the `stop-timeout` of the queue's config (10

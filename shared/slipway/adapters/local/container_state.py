@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from slipway.adapters.local.docker_run import SECRETS_LABEL
 from slipway.errors import Temporary
-from slipway.model import Json, RunPhase, RunStatus
+from slipway.model import Failure, Json, RunPhase, RunStatus
 
 _BEGINNINGS = {
     126: "the entry point cannot be executed: check its permissions and its first line",
@@ -70,7 +70,8 @@ def _over(found: Container, stop_asked: bool) -> RunStatus:
     if stop_asked:
         return RunStatus(RunPhase.STOPPED, "stopped", found.id, code)
     if found.state.get("Status") == "created":
-        return RunStatus(RunPhase.FAILED, f"{_BEGINNINGS.get(code, _BEGINNINGS[128])}; Docker: {error}", found.id, code)
+        reason = f"{_BEGINNINGS.get(code, _BEGINNINGS[128])}; Docker: {error}"
+        return RunStatus(RunPhase.FAILED, reason, found.id, code, failure=Failure.CONFIGURATION)
     if code == 0 and not error:
         return RunStatus(RunPhase.FINISHED, "", found.id, 0)
     said = f"; Docker: {error}" if error else ""

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from slipway.adapters.local.metrics import read_metrics
 from slipway.adapters.local.process_args import ProcessArgs
 from slipway.adapters.local.supervised import Phase, Status, Supervised
 from slipway.errors import AlreadyExists, Invalid, Permanent, Problem, Refused, SlipwayError
-from slipway.model import Launch, RunPhase, RunRef, RunStatus
+from slipway.model import Failure, Launch, RunPhase, RunRef, RunStatus
 from slipway.ports import Secrets
 
 _PREFIX = "env:"
@@ -48,6 +48,8 @@ class ProcessTarget:
         self, home: Path, secrets: Secrets, look_again: float = 60.0, environ: Mapping[str, str] = os.environ
     ) -> None:
         self.look_again = look_again
+        self.start_lease = 10.0
+        self._over: set[str] = set()
         self._runs = home.absolute() / "runs"
         self._secrets = secrets
         self._environ = environ
@@ -88,7 +90,23 @@ class ProcessTarget:
         if phase is RunPhase.FAILED and now.phase is Phase.EXITED:
             reason = self._with_last_words(folder, process, reason)
         kept, warnings = read_metrics(folder / "output")
-        return RunStatus(phase, reason, str(folder), now.exit_code, kept, warnings)
+        failure = Failure.INFRASTRUCTURE if now.phase is Phase.LOST else Failure.USER
+        return RunStatus(phase, reason, str(folder), now.exit_code, kept, warnings, failure)
+
+    def live(self) -> Sequence[RunRef]:
+        """Folders stay when their runs are over: what was over once is not looked at again."""
+        found = []
+        for folder in sorted(self._runs.glob("*/process")):
+            name = folder.parent.name
+            item_id, _, attempt = name.removeprefix("slipway-").rpartition("-")
+            if name in self._over or not attempt.isdecimal():
+                continue
+            phase = Supervised(folder).status().phase
+            if phase is Phase.RUNNING:
+                found.append(RunRef(item_id, int(attempt), str(folder.parent)))
+            elif phase in (Phase.EXITED, Phase.LOST):
+                self._over.add(name)
+        return found
 
     def stop(self, run: RunRef) -> None:
         """SIGTERM, and SIGKILL ten seconds later, to the run's process group."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Condition
 
 from slipway.errors import AlreadyExists
@@ -48,6 +48,7 @@ class MemoryTarget:
     backend."""
 
     look_again = 60.0
+    start_lease = 120.0
 
     def __init__(self, course: Course = runs_until_told, taken: frozenset[str] = frozenset()) -> None:
         self._course = course
@@ -72,6 +73,10 @@ class MemoryTarget:
     def status(self, run: RunRef) -> RunStatus:
         found = self._runs.get(run.name)
         return RunStatus(RunPhase.ABSENT) if found is None else found.status
+
+    def live(self) -> Sequence[RunRef]:
+        runs = ((launch.run, self._runs.get(launch.run.name)) for launch in self.started)
+        return [ref for ref, run in runs if run is not None and run.status.phase in _ALIVE]
 
     def stop(self, run: RunRef) -> None:
         self.end(run, RunStatus(RunPhase.STOPPED))
