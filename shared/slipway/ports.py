@@ -109,7 +109,7 @@ class Store(Protocol):
         ...
 
     def held(self) -> Sequence[tuple[QueueKey, str]]:
-        """Every slot that is held, with its queue, whether or not that is there still. For who examines a deployment."""
+        """Every slot that is held, with its queue, be that there still or not. For who examines a deployment."""
         ...
 
     def free(self, key: QueueKey, holder: str) -> None:
