@@ -1,0 +1,195 @@
+"""What is true, written down as it happens, and the promises that can be checked at the very call that breaks them.
+
+The ledger believes neither the store nor the code that it watches: it keeps items, slots, lines, claims and jobs in books
+of its own. A broken promise ends the schedule where it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.simulation.builders import BuildJob, Workshop
+from tests.simulation.scheduler import Scheduler, Worker
+from tests.simulation.targets import Job, Vendor
+
+from slipway.adapters.memory.store import MemoryStore
+from slipway.machine import TRANSITIONS
+from slipway.model import BuildPhase, Desired, Item, Queue, QueueKey, Slot, State
+
+HOLDING = (State.STARTING, State.RUNNING)
+
+
+@dataclass
+class Place:
+    """Where an item stands in a line, and since which event of the world."""
+
+    order: tuple[int, str]
+    since: int
+
+
+@dataclass
+class Ledger:
+    scheduler: Scheduler
+    items: dict[str, Item] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+    """Items by when they were created."""
+    claims: set[tuple[str, int]] = field(default_factory=set)
+    holders: dict[QueueKey, set[tuple[str, int]]] = field(default_factory=dict)
+    lines: dict[QueueKey, dict[str, Place]] = field(default_factory=dict)
+    paused: dict[QueueKey, int] = field(default_factory=dict)
+    """Queues that are paused, and since which event."""
+    events: int = 0
+
+    # --- items
+    def created(self, item: Item) -> None:
+        if item.id in self.items:
+            return
+        if item.state is not State.PENDING:
+            self._broken(f"{item.id} began as {item.state}")
+        self._write_down(item)
+        self.order.append(item.id)
+
+    def saved(self, after: Item, slot: Slot, queue: Queue | None, worker: Worker | None) -> None:
+        before = self.items[after.id]
+        for check in (over_for_good, saved_over_what_was_loaded, wish_kept, along_the_machine, attempts_in_order):
+            if (broken := check(before, after)) is not None:
+                self._broken(f"{after.id}: {broken}")
+        if after.state is State.STARTING and before.state is not State.STARTING:
+            self._admitted(before, after, slot, queue, worker)
+        if after.state not in HOLDING:
+            held = self.holders.get(after.queue, set())
+            held.difference_update({(item, n) for item, n in held if item == after.id})
+        self._write_down(after)
+
+    def _admitted(self, before: Item, after: Item, slot: Slot, queue: Queue | None, worker: Worker | None) -> None:
+        if after.desired is not Desired.RUN:
+            self._broken(f"{after.id} was started although it is to {after.desired}")
+        self.claims.add((after.id, after.attempt))
+        seen = worker.heads if worker is not None else {}
+        asked = seen.get(("queue", after.queue), self.events)
+        if self.paused.get(after.queue, self.events) < asked:
+            self._broken(f"{after.id} was started while its queue was paused")
+        if slot is not Slot.ACQUIRE or queue is None or not queue.capped:
+            return
+        held = self.holders.setdefault(after.queue, set())
+        held.add((after.id, after.attempt))
+        if len(held) > queue.max_jobs:
+            self._broken(f"{len(held)} of {queue.max_jobs} slots of {queue.key} are in use")
+        asked = seen.get(("head", after.queue), self.events)
+        mine = (before.priority, before.id)
+        for item_id, place in self.lines.get(after.queue, {}).items():
+            if place.order < mine and place.since < asked:
+                self._broken(f"{after.id} was let in before {item_id}, which stood before it in line")
+
+    def _write_down(self, item: Item) -> None:
+        self.events += 1
+        self.items[item.id] = item
+        line = self.lines.setdefault(item.queue, {})
+        if not item.waiting:
+            line.pop(item.id, None)
+            return
+        order = (item.priority, item.id)
+        if item.id not in line or line[item.id].order != order:
+            line[item.id] = Place(order, self.events)
+
+    # --- queues
+    def queue_saved(self, queue: Queue) -> None:
+        self.events += 1
+        if queue.paused:
+            self.paused.setdefault(queue.key, self.events)
+        else:
+            self.paused.pop(queue.key, None)
+
+    # --- jobs and builds
+    def job_created(self, job: Job, vendor: Vendor) -> None:
+        name = job.run.name
+        if (job.run.item_id, job.run.attempt) not in self.claims:
+            self._broken(f"{name} was started before it was claimed")
+        same = [other for other in vendor.jobs if other.run.name == name]
+        if sum(other.alive for other in same) > 1:
+            self._broken(f"two jobs of {name} are alive at once")
+        if vendor.habits.takes_names and len(same) > 1:
+            self._broken(f"{name} was started {len(same)} times, on a backend that takes our names")
+
+    def build_created(self, build: BuildJob, workshop: Workshop) -> None:
+        alive = [each for each in workshop.builds if each.image == build.image and each.phase is BuildPhase.RUNNING]
+        if alive:
+            self._broken(f"{build.image} is built twice at once")
+        worker = self.scheduler.current
+        if build.image in workshop.images and (worker is None or build.image not in worker.misled):
+            self._broken(f"{build.image} exists, and is built again")
+
+    def _broken(self, what: str) -> None:
+        self.scheduler.break_promise(what)
+
+
+def over_for_good(before: Item, after: Item) -> str | None:
+    return f"it was {before.state}, and was decided again" if before.state.terminal else None
+
+
+def saved_over_what_was_loaded(before: Item, after: Item) -> str | None:
+    if after.version == before.version + 1:
+        return None
+    return f"version {after.version - 1} was loaded, and saved over version {before.version}"
+
+
+def wish_kept(before: Item, after: Item) -> str | None:
+    forgot = before.desired is Desired.STOP and after.desired is not Desired.STOP
+    return "someone cancelled it, and the wish was forgotten" if forgot else None
+
+
+def along_the_machine(before: Item, after: Item) -> str | None:
+    a, b = before.state, after.state
+    if a is b or b in TRANSITIONS[a] or (State.PREEMPTED in TRANSITIONS[a] and b is State.PENDING):
+        return None
+    return f"it went from {a} to {b}"
+
+
+def attempts_in_order(before: Item, after: Item) -> str | None:
+    grown = after.attempt - before.attempt
+    if grown == 0 or (grown == 1 and before.state in HOLDING and after.state is State.PENDING):
+        return None
+    return f"it was at attempt {before.attempt} in {before.state}, and is at {after.attempt} in {after.state}"
+
+
+class WatchedStore(MemoryStore):
+    """The shipped store in memory; what takes effect in it is written down."""
+
+    def __init__(self, ledger: Ledger, current: Callable[[], Worker | None]) -> None:
+        super().__init__()
+        self._ledger = ledger
+        self._current = current
+
+    def create(self, item: Item) -> Item:
+        after = super().create(item)
+        self._ledger.created(after)
+        return after
+
+    def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:
+        after = super().save(item, slot)
+        queue = super().queue(item.queue) if slot is Slot.ACQUIRE else None
+        self._ledger.saved(after, slot, queue, self._current())
+        return after
+
+    def head(self, key: QueueKey) -> Item | None:
+        self._asked("head", key)
+        return super().head(key)
+
+    def queue(self, key: QueueKey) -> Queue | None:
+        self._asked("queue", key)
+        return super().queue(key)
+
+    def save_queue(self, queue: Queue) -> Queue:
+        after = super().save_queue(queue)
+        self._ledger.queue_saved(after)
+        return after
+
+    def texts(self) -> list[str]:
+        """Everything that is stored, as it is stored."""
+        return [*(row.text for row in self._items.values()), *self._queues.values(), *self._builds.values()]
+
+    def _asked(self, what: str, key: QueueKey) -> None:
+        worker = self._current()
+        if worker is not None:
+            worker.heads[what, key] = self._ledger.events
