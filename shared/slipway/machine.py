@@ -371,7 +371,7 @@ def _backoff(item: Item, times: int) -> float:
     """Five seconds that double to ten minutes, and up to a quarter more: items that were refused together do not come
     back together. The quarter is drawn from the item's name, so that a decision stays a function of its facts."""
     jitter = zlib.crc32(f"{item.slot}.{times}".encode()) / 2**32
-    return min(5.0 * 2**times, 600.0) * (1.0 + jitter / 4)
+    return min(5.0 * 2.0**times, 600.0) * (1.0 + jitter / 4)
 
 
 def _release(item: Item) -> Slot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,10 @@ class Talkative:
     inner: Target
     say: Callable[[RunRef, bool], Iterator[str]]
     look_again: float = 60.0
+    start_lease: float = 60.0
+
+    def live(self) -> Sequence[RunRef]:
+        return self.inner.live()
 
     def start(self, launch: Launch) -> RunStatus:
         return self.inner.start(launch)
