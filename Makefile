@@ -45,8 +45,11 @@ clean: ## Remove everything that was made here
 	@rm -rf .venv .lint build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-simulate simulate-mutants: ## SCHEDULES=n SEED=s: not yet
-	@echo "make $@: not yet: the simulator comes with the next issue (nothing lost, nothing twice, nothing stuck)" >&2; exit 1
+simulate: $(INSTALLED) ## SCHEDULES=n SEED=s: whole schedules of workers, crashes and lost answers; SEED=s TRACE=1: one of them, call by call
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation.simulate $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(TRACE),--trace)
+
+simulate-mutants: $(INSTALLED) ## SCHEDULES=n SEED=s: plant known bugs, one by one, and print which seed caught which
+	@$(BIN)/python -m tests.simulation.hunt $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED))
 
 conformance: ## CASES=file: not yet
 	@echo "make $@: not yet: it comes with the W&B Launch conformance issue" >&2; exit 1

@@ -1,7 +1,7 @@
 """A proxy before every port, where others may go first and where what can go wrong goes wrong.
 
-Which faults exist in a schedule, and how often they come, is its character, drawn from the seed. Each is counted by kind
-when it strikes.
+Which faults exist in a schedule, and how often they come, is its character, drawn from the seed. Each is counted by
+kind when it strikes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from tests.simulation.scheduler import Crash, Scheduler
 
 from slipway.errors import Refused, SlipwayError, Temporary
+from slipway.model import Item, Launch, Message, Queue, RunRef, RunStatus
 
 KINDS = (
     "crash before the effect",
@@ -126,7 +127,10 @@ def _ours(error: Exception) -> bool:
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    return frame is not None and Path(frame.tb_frame.f_code.co_filename).parent == Path(__file__).parent
+    if frame is None:
+        return False
+    file = Path(frame.tb_frame.f_code.co_filename)
+    return file.parent == Path(__file__).parent and not file.name.startswith("test_")
 
 
 def shown(args: tuple[Any, ...], named: Mapping[str, Any]) -> str:
@@ -136,11 +140,23 @@ def shown(args: tuple[Any, ...], named: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     """Of an item what its way depends on; of anything else its first words."""
-    if hasattr(value, "timeline"):
+    if isinstance(value, RunStatus):
+        return f"{value.phase} {value.reason}".strip()
+    if isinstance(value, Path):
+        return "folder"
+    if isinstance(value, RunRef):
+        return value.name
+    if isinstance(value, Queue):
+        return f"<{value.name} v{value.version} max_jobs={value.max_jobs}{' paused' * value.paused}>"
+    if isinstance(value, Message):
+        return f"<{value.topic} {value.body} {value.receipt}>"
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return f"[{', '.join(map(_short, value))}]"
+    if isinstance(value, Item):
         lease = "" if value.lease is None else f" lease={value.lease.act}"
         wish = "" if value.desired == "run" else f" wish={value.desired}"
         return f"<{value.id[-5:]} v{value.version} {value.state} attempt={value.attempt}{lease}{wish} '{value.reason}'>"
-    if hasattr(value, "run_name"):
+    if isinstance(value, Launch):
         return f"<launch {value.run.name}>"
     text = str(value)
     return text if len(text) <= 160 else f"{text[:157]}..."

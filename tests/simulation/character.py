@@ -79,8 +79,8 @@ def _habits(rng: Random, names: bool, calm: bool) -> Habits:
     return Habits(
         takes_names=names,
         lag=0.0 if calm else rng.choice((0.0, 0.0, 8.0)),
-        start=rng.choice(((0.1,), (0.1, 5.0, 30.0), (0.1, 30.0, inf))),
-        run=rng.choice(((1.0, 5.0), (1.0, 50.0, 200.0), (20.0, inf))),
+        start=rng.choice(((0.1,), (0.1, 5.0), (0.1, 5.0, 30.0), (0.1, 0.1, 30.0, inf))),
+        run=rng.choice(((1.0, 5.0), (1.0, 50.0), (1.0, 50.0, 200.0), (20.0, 20.0, inf))),
         ends=ends,
         forgets=rng.choice((0.0, 0.0, 0.2)),
         stop=rng.choice(((0.0,), (0.0, 5.0, 30.0), (100.0,))),
@@ -91,7 +91,7 @@ def _habits(rng: Random, names: bool, calm: bool) -> Habits:
 def _manners(rng: Random, names: bool, calm: bool) -> Manners:
     return Manners(
         takes_names=names,
-        seconds=rng.choice(((0.1, 3.0), (3.0, 100.0), (100.0, 700.0))),
+        seconds=rng.choice(((0.1, 3.0), (3.0, 30.0), (3.0, 100.0), (100.0, 700.0))),
         fails=rng.choice((0.0, 0.0, 0.3)),
         vanishes=0.0 if calm else rng.choice((0.0, 0.0, 0.2)),
         lag=0.0 if calm else rng.choice((0.0, 0.0, 20.0)),

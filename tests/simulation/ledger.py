@@ -1,12 +1,12 @@
 """What is true, written down as it happens, and the promises that can be checked at the very call that breaks them.
 
-The ledger believes neither the store nor the code that it watches: it keeps items, slots, lines, claims and jobs in books
-of its own. A broken promise ends the schedule where it stands.
+The ledger believes neither the store nor the code that it watches: it keeps items, slots, lines and claims in books of
+its own. A broken promise ends the schedule where it stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests.simulation.builders import BuildJob, Workshop
@@ -39,6 +39,7 @@ class Ledger:
     lines: dict[QueueKey, dict[str, Place]] = field(default_factory=dict)
     paused: dict[QueueKey, int] = field(default_factory=dict)
     """Queues that are paused, and since which event."""
+    queues: dict[QueueKey, Queue] = field(default_factory=dict)
     events: int = 0
 
     # --- items
@@ -50,23 +51,23 @@ class Ledger:
         self._write_down(item)
         self.order.append(item.id)
 
-    def saved(self, after: Item, slot: Slot, queue: Queue | None, worker: Worker | None) -> None:
+    def saved(self, after: Item, slot: Slot, queue: Queue | None, seen: Mapping[object, int]) -> None:
+        """`seen`: when whoever saves last asked about which line and queue."""
         before = self.items[after.id]
         for check in (over_for_good, saved_over_what_was_loaded, wish_kept, along_the_machine, attempts_in_order):
             if (broken := check(before, after)) is not None:
                 self._broken(f"{after.id}: {broken}")
         if after.state is State.STARTING and before.state is not State.STARTING:
-            self._admitted(before, after, slot, queue, worker)
+            self._admitted(before, after, slot, queue, seen)
         if after.state not in HOLDING:
             held = self.holders.get(after.queue, set())
             held.difference_update({(item, n) for item, n in held if item == after.id})
         self._write_down(after)
 
-    def _admitted(self, before: Item, after: Item, slot: Slot, queue: Queue | None, worker: Worker | None) -> None:
+    def _admitted(self, before: Item, after: Item, slot: Slot, queue: Queue | None, seen: Mapping[object, int]) -> None:
         if after.desired is not Desired.RUN:
             self._broken(f"{after.id} was started although it is to {after.desired}")
         self.claims.add((after.id, after.attempt))
-        seen = worker.heads if worker is not None else {}
         asked = seen.get(("queue", after.queue), self.events)
         if self.paused.get(after.queue, self.events) < asked:
             self._broken(f"{after.id} was started while its queue was paused")
@@ -96,6 +97,7 @@ class Ledger:
     # --- queues
     def queue_saved(self, queue: Queue) -> None:
         self.events += 1
+        self.queues[queue.key] = queue
         if queue.paused:
             self.paused.setdefault(queue.key, self.events)
         else:
@@ -167,9 +169,12 @@ class WatchedStore(MemoryStore):
         return after
 
     def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:
+        worker = self._current()
+        # Before the save: a store that looks at the queue within it asks for itself.
+        seen = dict(worker.heads) if worker is not None else {}
         after = super().save(item, slot)
         queue = super().queue(item.queue) if slot is Slot.ACQUIRE else None
-        self._ledger.saved(after, slot, queue, self._current())
+        self._ledger.saved(after, slot, queue, seen)
         return after
 
     def head(self, key: QueueKey) -> Item | None:

@@ -27,8 +27,8 @@ class Crash(BaseException):
 
 
 class Broken(BaseException):
-    """A promise was broken: the schedule ends here, so that its trace ends with the call that did it. Nothing under test
-    can outlive it either."""
+    """A promise was broken: the schedule ends here, so that its trace ends with the call that did it. Nothing under
+    test can outlive it either."""
 
 
 class HarnessError(Exception):

@@ -24,7 +24,8 @@ from tests.simulation.scheduler import HarnessError
 from tests.simulation.world import World
 
 BATCH = 25
-MEMORY = Path("/dev/shm")  # noqa: S108: contexts of builds are written and thrown away by the thousand
+MEMORY = Path("/dev/shm")
+"""Where there is one: contexts of builds are written and thrown away by the thousand."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +42,16 @@ class Outcome:
 
 def run(seed: int, trace: bool = False) -> Outcome:
     """One schedule. Raises HarnessError where the simulator itself is at fault."""
-    logger = logging.getLogger("slipway")
-    spread = logger.propagate
     try:
         world = World(seed, trace=trace)
-        logger.addHandler(world.log)
-        logger.propagate = False
-        try:
-            _live(world)
-        finally:
-            world.scheduler.end()
-            logger.removeHandler(world.log)
-            logger.propagate = spread
-        if world.scheduler.failure is not None:
-            raise world.scheduler.failure
+        _live(world)
     except HarnessError:
         raise
     except Exception as error:
         raise HarnessError(f"seed {seed}: {type(error).__name__}: {error}") from error
     scheduler = world.scheduler
+    if scheduler.failure is not None:
+        raise HarnessError(f"seed {seed}: {scheduler.failure}") from scheduler.failure
     return Outcome(
         seed, tuple(scheduler.violations), scheduler.calls, Counter(scheduler.faults), tuple(scheduler.trace or ())
     )
@@ -67,9 +59,17 @@ def run(seed: int, trace: bool = False) -> Outcome:
 
 def _live(world: World) -> None:
     violations = world.scheduler.violations
-    world.live()
-    if not violations:
-        world.come_to_rest()
+    logger = logging.getLogger("slipway")
+    spread, logger.propagate = logger.propagate, False
+    logger.addHandler(world.log)
+    try:
+        world.live()
+        if not violations:
+            world.come_to_rest()
+    finally:
+        world.scheduler.end()
+        logger.removeHandler(world.log)
+        logger.propagate = spread
     if not violations:
         violations.extend(broken for invariant in AT_THE_END for broken in invariant(world))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tests.simulation.calls import Calls, Port
@@ -144,10 +145,8 @@ class Vendor:
     def stop(self, run: RunRef) -> None:
         for job in self._by_name.get(run.name, ()):
             if job.alive:
-                over = RunStatus(RunPhase.STOPPED, "stopped", job.status.backend_id)
-                self._scheduler.after(
-                    self._scheduler.rng.choice(self.habits.stop), lambda job=job: self._move(job, over)
-                )
+                seconds = self._scheduler.rng.choice(self.habits.stop)
+                self._scheduler.after(seconds, partial(self._move, job, RunStatus(RunPhase.STOPPED, "stopped")))
 
     # --- what becomes of a job
     def _begin(self, job: Job) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from math import inf
 from random import Random
 from typing import Any
@@ -16,6 +17,7 @@ from tests.simulation.builders import BuildJob, SimulatedBuilder, Workshop
 from tests.simulation.calls import Calls, Port
 from tests.simulation.character import Character, drawn
 from tests.simulation.ledger import Ledger, WatchedStore
+from tests.simulation.liveness import AT_REST
 from tests.simulation.people import REPOSITORIES, People
 from tests.simulation.scheduler import START, Scheduler
 from tests.simulation.targets import Job, LabelledTarget, NamedTarget, Vendor
@@ -119,7 +121,8 @@ class World:
         )
         self.ports = self._ports()
         self.people = People(self.character, rng, self.ports, self.bus, self.ledger, self._a_person)
-        self._ticks = 0
+        self._expected = 0
+        """Events on their way."""
 
     def live(self) -> None:
         """People act and things go wrong, until the horizon."""
@@ -205,6 +208,8 @@ class World:
         """Workers for what is visible. When something becomes visible next."""
         visible = self.bus.next_visible()
         if visible > self.scheduler.now:
+            if self.character.calm and not self._expected and self.scheduler.idle():
+                self._at_rest()
             return visible
         if self.scheduler.busy.get("messages", 0) >= AT_WORK:
             return inf
@@ -214,14 +219,12 @@ class World:
     def _take(self) -> None:
         messages = self.ports.bus.receive(ALL)
         for message in messages:
+            handle = partial(self._handle, message)
             if self.character.twice and self.scheduler.rng.random() < self.character.twice:
                 self.scheduler.faults["a message is delivered twice"] += 1
                 delay = self.scheduler.rng.choice((0.0, 0.5, 50.0))
-                self.scheduler.after(
-                    delay,
-                    lambda message=message: self._spawn("again", "second delivery", lambda: self._handle(message)),
-                )
-            self._handle(message)
+                self.scheduler.after(delay, partial(self._spawn, "again", "second delivery", handle))
+            handle()
 
     def _handle(self, message: Message) -> None:
         if deliver(message, self.ports):
@@ -250,7 +253,17 @@ class World:
             times = 2
         for _ in range(times):
             delay = rng.random() * character.event_delay
-            self.scheduler.after(delay, lambda: self._spawn("events", "event", lambda: observe(changed, self.ports)))
+            self._expected += 1
+            self.scheduler.after(delay, partial(self._observe, changed))
+
+    def _observe(self, changed: Changed) -> None:
+        self._expected -= 1
+        self._spawn("events", "event", lambda: observe(changed, self.ports))
+
+    def _at_rest(self) -> None:
+        """Where nothing goes wrong, what can go on has gone on before the clock has to help."""
+        for broken in (broken for promise in AT_REST for broken in promise(self.ledger, self.vendor, self.workshop)):
+            self.scheduler.break_promise(broken)
 
     # --- what else happens
     def _may_forget(self, job: Job) -> bool:
