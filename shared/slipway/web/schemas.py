@@ -129,6 +129,7 @@ class QueueFile(_Shape):
     prioritization: bool | None = Field(None, description="Priority first, then age; else first in, first out.")
     builder: Values | None = None
     timeouts: Timeouts | None = None
+    retries: dict[str, int] | None = Field(None, description="infrastructure, user, configuration → how often.")
     paused: bool | None = None
 
 
