@@ -82,6 +82,9 @@ def _pending(item: Item, now: float, facts: dict[str, Json], ports: Ports) -> st
         facts["not_before"] = timestamp(item.not_before)
         facts["refusals"] = item.refusals
         until = f", and given up {_when(item.deadline, now)}" if item.deadline is not None else ""
+        if not item.refusals:
+            reason = _first_line(item.reason)
+            return f"It failed and waits for its next attempt ({reason}): that begins {_when(item.not_before, now)}"
         return (
             f"The backend refused it for now ({_first_line(item.reason)}): "
             f"it is tried again {_when(item.not_before, now)}{until}"

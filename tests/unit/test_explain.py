@@ -130,6 +130,16 @@ def test_refused_by_the_backend(world: World) -> None:
     assert "tried again at 22:14:50 UTC" in told
 
 
+def test_failed_and_waiting_for_its_next_attempt(world: World) -> None:
+    world.queue(retries={"user": 2})
+    item = world.submit()
+    world.deliver_all()
+    world.end(item, RunPhase.FAILED, reason="exit code 1")
+    step(item.id, world.ports)
+    told = sentence(world, item)
+    assert "waits for its next attempt (tried again, 1 of 2: exit code 1): that begins at " in told
+
+
 def test_running_and_its_time_limit(world: World) -> None:
     world.queue()
     item = world.submit()
