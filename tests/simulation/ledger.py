@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tests.simulation.builders import BuildJob, Workshop
 from tests.simulation.scheduler import Scheduler, Worker
 from tests.simulation.targets import Job, Vendor
+from tests.simulation.truth import told_as_it_is
 
 from slipway.adapters.memory.store import MemoryStore
 from slipway.machine import TRANSITIONS
@@ -39,6 +40,8 @@ class Ledger:
     lines: dict[QueueKey, dict[str, Place]] = field(default_factory=dict)
     paused: dict[QueueKey, int] = field(default_factory=dict)
     """Queues that are paused, and since which event."""
+    jobs: dict[tuple[str, int], list[Job]] = field(default_factory=dict)
+    """By item and attempt."""
     queues: dict[QueueKey, Queue] = field(default_factory=dict)
     events: int = 0
 
@@ -57,6 +60,8 @@ class Ledger:
         for check in (over_for_good, saved_over_what_was_loaded, wish_kept, along_the_machine, attempts_in_order):
             if (broken := check(before, after)) is not None:
                 self._broken(f"{after.id}: {broken}")
+        if (untrue := told_as_it_is(before, after, self.jobs.get((before.id, before.attempt), ()))) is not None:
+            self._broken(f"{after.id}: {untrue}")
         if after.state is State.STARTING and before.state is not State.STARTING:
             self._admitted(before, after, slot, queue, seen)
         if after.state not in HOLDING:
@@ -108,9 +113,12 @@ class Ledger:
         name = job.run.name
         if (job.run.item_id, job.run.attempt) not in self.claims:
             self._broken(f"{name} was started before it was claimed")
-        same = [other for other in vendor.jobs if other.run.name == name]
+        same = self.jobs.setdefault((job.run.item_id, job.run.attempt), [])
+        same.append(job)
         if sum(other.alive for other in same) > 1:
             self._broken(f"two jobs of {name} are alive at once")
+        if sum(other.forgotten_at is None for other in same) > 1:
+            self._broken(f"{name} was started again, although the backend still knows its first job")
         if vendor.habits.takes_names and len(same) > 1:
             self._broken(f"{name} was started {len(same)} times, on a backend that takes our names")
 
