@@ -45,7 +45,9 @@ def take_step(item: Item, ports: Ports) -> Item:
     except NoSlot:
         return _stay_in_line(item, facts, ports)
     except Stale as lost:
-        return _winner(lost, item)
+        now = _winner(lost, item)
+        # Whoever won may have looked before what this trigger tells of, or only changed a priority: look again.
+        return now if now is item or now.state.terminal else take_step(now, ports)
     return _act(decision.act, claimed, ports)
 
 
