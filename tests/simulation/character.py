@@ -75,7 +75,9 @@ def drawn(rng: Random) -> Character:
 
 
 def _habits(rng: Random, names: bool, calm: bool) -> Habits:
-    ends = ("finishes",) if rng.random() < 0.4 else ("finishes", *rng.sample(sorted(ENDS), rng.randint(1, 3)))
+    ends = rng.choice((("finishes",), ("finishes", *rng.sample(sorted(ENDS), rng.randint(1, 3)))))
+    if rng.random() < 0.05:
+        ends = ("is preempted",)
     return Habits(
         takes_names=names,
         lag=0.0 if calm else rng.choice((0.0, 0.0, 8.0)),
@@ -84,6 +86,7 @@ def _habits(rng: Random, names: bool, calm: bool) -> Habits:
         ends=ends,
         forgets=rng.choice((0.0, 0.0, 0.2)),
         stop=rng.choice(((0.0,), (0.0, 5.0, 30.0), (100.0,))),
+        deaf=0.0 if calm else rng.choice((0.0, 0.0, 0.4)),
         rejects=rng.choice((0.0, 0.0, 0.1)),
     )
 

@@ -43,6 +43,8 @@ class Ledger:
     jobs: dict[tuple[str, int], list[Job]] = field(default_factory=dict)
     """By item and attempt."""
     queues: dict[QueueKey, Queue] = field(default_factory=dict)
+    deleted: set[QueueKey] = field(default_factory=set)
+    """Queues that were deleted at some time."""
     events: int = 0
 
     # --- items
@@ -107,6 +109,12 @@ class Ledger:
             self.paused.setdefault(queue.key, self.events)
         else:
             self.paused.pop(queue.key, None)
+
+    def queue_deleted(self, key: QueueKey) -> None:
+        self.events += 1
+        self.deleted.add(key)
+        self.queues.pop(key, None)
+        self.paused.pop(key, None)
 
     # --- jobs and builds
     def job_created(self, job: Job, vendor: Vendor) -> None:
@@ -197,6 +205,10 @@ class WatchedStore(MemoryStore):
         after = super().save_queue(queue)
         self._ledger.queue_saved(after)
         return after
+
+    def delete_queue(self, key: QueueKey) -> None:
+        super().delete_queue(key)
+        self._ledger.queue_deleted(key)
 
     def texts(self) -> list[str]:
         """Everything that is stored, as it is stored."""

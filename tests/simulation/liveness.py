@@ -17,8 +17,8 @@ from slipway.model import Desired, State
 
 def whoever_can_start_has_started(ledger: Ledger, vendor: Vendor, workshop: Workshop) -> Iterator[str]:
     for key, line in ledger.lines.items():
-        queue = ledger.queues[key]
-        if not line or queue.paused:
+        queue = ledger.queues.get(key)
+        if not line or queue is None or queue.paused:
             continue
         head = ledger.items[min(line, key=lambda item_id: line[item_id].order)]
         free = not queue.capped or len(ledger.holders.get(key, ())) < queue.max_jobs

@@ -6,9 +6,10 @@ Each does it in an invocation of its own, which goes wrong like any other. What 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from tests.simulation.character import Character
@@ -18,7 +19,7 @@ from slipway.adapters.memory.bus import MemoryBus
 from slipway.errors import Invalid, NotFound, SlipwayError
 from slipway.functions import control
 from slipway.functions.submit import submit
-from slipway.model import Item, Json, Queue, State, Topic
+from slipway.model import Item, Json, State, Topic
 from slipway.ports import Ports
 
 REPOSITORIES = ("https://git.example.com/team/digits.git", "https://git.example.com/team/letters.git")
@@ -35,7 +36,6 @@ class People:
         """Items whose submitters were told that they are accepted."""
         self.sent: set[str] = set()
         """Names of what was put on the bus directly."""
-        self.keyed: Counter[str] = Counter()
         self._character = character
         self._rng = rng
         self._ports = ports
@@ -64,15 +64,15 @@ class People:
 
     def act(self) -> None:
         """Someone does something to an item or to a queue."""
-        deeds = (self._cancel, self._cancel, self._reprioritise, self._edit, self._pause, self._resume, self._retry)
-        self._rng.choice(deeds)()
+        often = (self._cancel, self._cancel, self._reprioritise, self._edit, self._pause, self._resume, self._retry)
+        self._rng.choice((*often, *often, self._delete, self._redrive))()
 
     def resume_all(self) -> None:
         """Afterwards, what was paused goes on, mostly; the rest runs into its deadline."""
-        for queue in self._ports_queues():
-            if queue.paused and self._rng.random() < 0.8:
-                key = queue.key
-                self._begin(f"resume {key}", lambda key=key: control.pause(key, False, self._ports))
+        for queue in self._character.queues:
+            if queue.key in self._ledger.paused and self._rng.random() < 0.8:
+                resume = partial(control.pause, queue.key, False, self._ports)
+                self._begin(f"resume {queue.key}", partial(self._or_not, resume))
 
     def _document(self, name: str) -> dict[str, Json]:
         rng = self._rng
@@ -144,6 +144,23 @@ class People:
         key = self._rng.choice(self._character.queues).key
         self._begin(f"resume {key}", lambda: control.pause(key, False, self._ports))
 
+    def _delete(self) -> None:
+        """A queue, where nothing of it is under way; it is made again later, or not."""
+        queue = self._rng.choice(self._character.queues)
+        self._begin(f"delete {queue.name}", lambda: self._or_not(lambda: control.delete_queue(queue.key, self._ports)))
+        if self._rng.random() < 0.5:
+            again = replace(queue, paused=False)
+            self._begin(f"apply {queue.name}", lambda: control.apply_queue(again, self._ports))
+
+    def _redrive(self) -> None:
+        """Someone looks at the dead letters."""
+        for letter in self._bus.dead_letters():
+            self._begin(f"redrive {letter.id}", lambda id=letter.id: self._or_not(lambda: self._ports.bus.redrive(id)))
+
+    def _or_not(self, deed: Callable[[], object]) -> None:
+        with suppress(Invalid, NotFound):
+            deed()
+
     def _on_an_item(self, what: str, deed: Callable[[Item], object], *, everywhere: bool = False) -> None:
         items = [item for item in self._items() if everywhere or item.state in (State.PENDING, State.BUILDING)]
         if not items:
@@ -152,9 +169,7 @@ class People:
 
         def begun() -> None:
             try:
-                deed(item)
-            except (Invalid, NotFound):
-                return
+                self._or_not(lambda: deed(item))
             except SlipwayError:
                 if self._rng.random() < 0.5:
                     self._begin(f"{what} {item.id[-5:]} again", begun)
@@ -164,6 +179,3 @@ class People:
 
     def _items(self) -> list[Item]:
         return [self._ledger.items[item_id] for item_id in self._ledger.order]
-
-    def _ports_queues(self) -> list[Queue]:
-        return [replace(queue, paused=queue.key in self._ledger.paused) for queue in self._character.queues]

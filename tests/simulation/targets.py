@@ -46,6 +46,8 @@ class Habits:
     """Of how many jobs that run one vanishes without a trace."""
     stop: tuple[float, ...]
     """Seconds a stop takes."""
+    deaf: float
+    """Of how many stops one is not heard."""
     rejects: float
     """Of how many jobs one is not taken as it is."""
 
@@ -144,7 +146,9 @@ class Vendor:
 
     def stop(self, run: RunRef) -> None:
         for job in self._by_name.get(run.name, ()):
-            if job.alive:
+            if job.alive and self.habits.deaf and self._scheduler.rng.random() < self.habits.deaf:
+                self._scheduler.faults["a stop is not heard"] += 1
+            elif job.alive:
                 seconds = self._scheduler.rng.choice(self.habits.stop)
                 self._scheduler.after(seconds, partial(self._move, job, RunStatus(RunPhase.STOPPED, "stopped")))
 
