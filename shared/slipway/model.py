@@ -478,7 +478,8 @@ class Message:
     received: int = 1
     """How many times it has been delivered, this one included."""
     id: str = ""
-    """Names the message over all its deliveries, and no other message ever. Empty where the bus has no such name."""
+    """Names the message over all its deliveries, those after a redrive too, and no other message ever. Empty where the
+    bus has no such name."""
 
 
 @dataclass(frozen=True, slots=True)

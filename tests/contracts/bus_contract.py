@@ -245,6 +245,21 @@ class BusContract:
         with pytest.raises(NotFound):
             bus.redrive(letter.id)
 
+    def test_a_redriven_message_keeps_its_name(self, bus: Bus) -> None:
+        """What was done for it before it was given up on must not be done again."""
+        bus.send(Topic.BUILD, "a")
+        bus.send(Topic.BUILD, "b")
+        first, other = bus.receive([Topic.BUILD], limit=2)
+        bus.bury(first, "bad")
+        bus.ack([other])
+        bus.redrive(bus.dead_letters()[0].id)
+        (again,) = bus.receive([Topic.BUILD])
+        assert again.id == first.id
+        assert again.receipt != first.receipt
+        bus.bury(again, "bad again")
+        bus.redrive(bus.dead_letters()[0].id)
+        assert bus.receive([Topic.BUILD])[0].id == first.id
+
     def test_a_dropped_letter_is_gone(self, bus: Bus, clock: MemoryClock) -> None:
         bus.send(Topic.BUILD, "a")
         bus.bury(bus.receive([Topic.BUILD])[0], "bad")

@@ -96,8 +96,8 @@ class SqliteBus:
 
     def redrive(self, letter_id: str) -> None:
         with self._database.transaction() as connection:
-            topic, body = _bring(connection, letter_id)
-            connection.execute(_SEND, (topic, body, self._clock.now()))
+            topic, body, name = _bring(connection, letter_id)
+            connection.execute(_BRING_BACK, (topic, body, self._clock.now(), name))
         self._wakeup.signal()
 
     def drop(self, letter_id: str) -> None:
@@ -122,6 +122,7 @@ class SqliteBus:
 
 _TOPICS = {str(topic): topic for topic in Topic}
 _SEND = "INSERT INTO messages (topic, body, visible_at, name) VALUES (?, ?, ?, hex(randomblob(16)))"
+_BRING_BACK = "INSERT INTO messages (topic, body, visible_at, name) VALUES (?, ?, ?, ?)"
 _LETTERS = "SELECT id, topic, body, reason, received, at FROM dead_letters"
 _DELETE = "DELETE FROM messages WHERE id = ? AND receipt = ?"
 _LOOK = "SELECT MIN(t) FROM ({earliest})"
@@ -152,18 +153,20 @@ def _receipt(message: Message) -> tuple[int, str]:
 
 def _bury(connection: sqlite3.Connection, receipt: tuple[int, str], reason: str, at: float) -> None:
     connection.execute(
-        "INSERT INTO dead_letters (topic, body, reason, received, at)"
-        " SELECT topic, body, ?, received, ? FROM messages WHERE id = ? AND receipt = ?",
+        "INSERT INTO dead_letters (topic, body, name, reason, received, at)"
+        " SELECT topic, body, name, ?, received, ? FROM messages WHERE id = ? AND receipt = ?",
         (reason, at, *receipt),
     )
     connection.execute(_DELETE, receipt)
 
 
-def _bring(connection: sqlite3.Connection, letter_id: str) -> tuple[str, str]:
-    row = connection.execute("DELETE FROM dead_letters WHERE id = ? RETURNING topic, body", (letter_id,)).fetchone()
+def _bring(connection: sqlite3.Connection, letter_id: str) -> tuple[str, str, str | None]:
+    """Topic, body and the message's name."""
+    taken = "DELETE FROM dead_letters WHERE id = ? RETURNING topic, body, name"
+    row: tuple[str, str, str | None] | None = connection.execute(taken, (letter_id,)).fetchone()
     if row is None:
         raise _no_letter(letter_id)
-    return row[0], row[1]
+    return row
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:

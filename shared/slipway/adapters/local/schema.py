@@ -81,4 +81,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Of a message over all its deliveries. Its id is used again once it is gone.
     ("ALTER TABLE messages ADD COLUMN name TEXT",),
+    # The same name, which a message keeps when it is brought back.
+    ("ALTER TABLE dead_letters ADD COLUMN name TEXT",),
 )

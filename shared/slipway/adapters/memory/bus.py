@@ -26,6 +26,8 @@ class _Entry:
     topic: Topic
     body: str
     visible_at: float
+    name: str
+    """Message.id, which outlives a redrive."""
     received: int = 0
     turn: int = 0
     """Grows with every delivery and every return: a receipt names one turn."""
@@ -48,6 +50,8 @@ class MemoryBus:
         self._order: dict[Topic, list[tuple[float, int]]] = {topic: [] for topic in Topic}
         """Heaps of (visible_at, id). A pair that no longer agrees with its entry is skipped."""
         self._dead: dict[str, DeadLetter] = {}
+        self._names: dict[str, str] = {}
+        """Of the dead letters: what their messages were called."""
 
     def send(self, topic: Topic, body: str, delay: float = 0.0) -> None:
         with self._changed:
@@ -101,16 +105,17 @@ class MemoryBus:
     def redrive(self, letter_id: str) -> None:
         with self._changed:
             letter = self._bring(letter_id)
-            self._add(letter.topic, letter.body, 0.0)
+            self._add(letter.topic, letter.body, 0.0, self._names.pop(letter_id))
 
     def drop(self, letter_id: str) -> None:
         with self._changed:
             self._bring(letter_id)
+            del self._names[letter_id]
 
     # --- with the lock held
-    def _add(self, topic: Topic, body: str, delay: float) -> None:
+    def _add(self, topic: Topic, body: str, delay: float, name: str | None = None) -> None:
         entry_id = next(self._ids)
-        entry = self._entries[entry_id] = _Entry(topic, body, 0.0)
+        entry = self._entries[entry_id] = _Entry(topic, body, 0.0, name or str(entry_id))
         self._hide(entry_id, entry, delay)
         self._changed.notify_all()
 
@@ -132,7 +137,7 @@ class MemoryBus:
                 continue
             entry.received += 1
             self._hide(entry_id, entry, self._visibility)
-            messages.append(Message(topic, entry.body, f"{entry_id}:{entry.turn}", entry.received, str(entry_id)))
+            messages.append(Message(topic, entry.body, f"{entry_id}:{entry.turn}", entry.received, entry.name))
         return messages
 
     def _next_visible(self, topics: Sequence[Topic]) -> float:
@@ -157,6 +162,7 @@ class MemoryBus:
     def _kill(self, entry_id: int, reason: str) -> None:
         entry = self._entries.pop(entry_id)
         letter_id = str(entry_id)
+        self._names[letter_id] = entry.name
         self._dead[letter_id] = DeadLetter(
             letter_id, entry.topic, entry.body, reason, entry.received, self._clock.now()
         )
