@@ -80,7 +80,8 @@ def _habits(rng: Random, names: bool, calm: bool) -> Habits:
         ends = ("is preempted",)
     return Habits(
         takes_names=names,
-        lag=0.0 if calm else rng.choice((0.0, 0.0, 8.0)),
+        lag=0.0 if calm else rng.choice((0.0, 8.0)),
+        retries=rng.random() < 0.5,
         start=rng.choice(((0.1,), (0.1, 5.0), (0.1, 5.0, 30.0), (0.1, 0.1, 30.0, inf))),
         run=rng.choice(((1.0, 5.0), (1.0, 50.0), (1.0, 50.0, 200.0), (20.0, 20.0, inf))),
         ends=ends,

@@ -19,7 +19,7 @@ from slipway.adapters.memory.bus import MemoryBus
 from slipway.errors import Invalid, NotFound, SlipwayError
 from slipway.functions import control
 from slipway.functions.submit import submit
-from slipway.model import Item, Json, State, Topic
+from slipway.model import Desired, Item, Json, State, Topic
 from slipway.ports import Ports
 
 REPOSITORIES = ("https://git.example.com/team/digits.git", "https://git.example.com/team/letters.git")
@@ -110,7 +110,13 @@ class People:
         return item
 
     def _cancel(self) -> None:
-        self._on_an_item("cancel", lambda item: control.cancel(item.id, self._ports), everywhere=True)
+        self._on_an_item("cancel", lambda item: self._cancelled(item.id), everywhere=True)
+
+    def _cancelled(self, item_id: str) -> None:
+        control.cancel(item_id, self._ports)
+        now = self._ledger.items[item_id]
+        if now.desired is not Desired.STOP and not now.state.terminal:
+            self._ledger.scheduler.break_promise(f"{item_id} was cancelled, and the wish is not written down")
 
     def _reprioritise(self) -> None:
         priority = self._rng.choice((0, 1, 2, 3))

@@ -15,7 +15,7 @@ from typing import Any
 from tests.simulation.calls import Calls, Port
 from tests.simulation.scheduler import Scheduler
 
-from slipway.errors import AlreadyExists, Invalid, Problem
+from slipway.errors import AlreadyExists, Invalid, Problem, Refused, Temporary
 from slipway.model import Failure, Launch, RunPhase, RunRef, RunStatus
 from slipway.ports import Secrets
 
@@ -37,6 +37,8 @@ class Habits:
     takes_names: bool
     lag: float
     """Seconds by which an answer about a job may be behind. Not monotonic: the next may be older."""
+    retries: bool
+    """The vendor's own library tries once more what got no answer, where the vendor takes our names."""
     start: tuple[float, ...]
     """Seconds until a created job runs."""
     run: tuple[float, ...]
@@ -201,7 +203,7 @@ class NamedTarget:
     def start(self, launch: Launch) -> RunStatus:
         _environment(launch, self._secrets)
         try:
-            return _as_it_is(self._vendor.create(launch.run))
+            return _as_it_is(self._create(launch.run))
         except AlreadyExists:
             ours = self._vendor.labelled(launch.run)
             if ours is None:
@@ -221,6 +223,17 @@ class NamedTarget:
 
     def logs(self, run: RunRef, follow: bool = False) -> Iterator[str]:
         return iter(())
+
+    def _create(self, run: RunRef) -> Job:
+        try:
+            job: Job = self._vendor.create(run)
+        except Refused:
+            raise
+        except Temporary:
+            if not self._vendor.habits.retries:
+                raise
+            job = self._vendor.create(run)
+        return job
 
 
 class LabelledTarget(NamedTarget):

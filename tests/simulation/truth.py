@@ -13,6 +13,8 @@ from tests.simulation.targets import Job
 from slipway.machine import MAX_RESUMES
 from slipway.model import Desired, Item, RunPhase, State
 
+SOUND = (RunPhase.STARTING, RunPhase.RUNNING, RunPhase.FINISHED)
+
 
 def told_as_it_is(before: Item, after: Item, jobs: Sequence[Job]) -> str | None:
     """What is wrong with this save. `jobs` are those of the attempt that it was at."""
@@ -20,14 +22,14 @@ def told_as_it_is(before: Item, after: Item, jobs: Sequence[Job]) -> str | None:
         return "it is said to have finished, and no run of it has"
     if after.resumes > MAX_RESUMES:
         return f"it was resumed {after.resumes} times"
-    if _given_up(before, after) and (alive := [job for job in jobs if job.alive]):
-        return f"it was given up ({after.reason}), and job-{alive[0].number} of it is alive"
+    sound = [job for job in jobs if job.forgotten_at is None and job.status.phase in SOUND]
+    if sound and _given_up(before, after):
+        return f"it was given up ({after.reason}), and job-{sound[0].number} of it is {sound[0].status.phase}"
     return None
 
 
 def _given_up(before: Item, after: Item) -> bool:
-    """It failed, or goes on with another attempt, and neither a wish nor its deadline is why."""
+    """It failed, or is in line again, and neither a wish nor its deadline is why."""
     launched = before.state in (State.STARTING, State.RUNNING)
     late = before.deadline is not None and after.timeline[-1].at >= before.deadline
-    over = after.state is State.FAILED or after.attempt > before.attempt
-    return launched and over and after.desired is Desired.RUN and not late
+    return launched and after.state in (State.FAILED, State.PENDING) and after.desired is Desired.RUN and not late
