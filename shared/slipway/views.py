@@ -6,6 +6,7 @@ masked (a submitter may have written one where a reference belongs), and numbers
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from slipway.spec import submission_document
 MASK = "********"
 _LAST_DAY = 253402214400.0
 _LONGEST_VALUE = 200
+_BEGINNING = 500
 SHOWN_KEY = 16
 """Characters of a key's digest that name it in listings: enough to tell keys apart, no use for signing in."""
 
@@ -147,6 +149,18 @@ def letter_document(letter: DeadLetter) -> dict[str, Json]:
         "received": letter.received,
         "at": timestamp(letter.at),
     }
+
+
+def envelope_document(letter: DeadLetter) -> dict[str, Json]:
+    """A dead letter with its message: an id, or a launch spec with what looks like a secret masked. One that is no
+    JSON cannot be masked, so no more than its beginning is shown."""
+    message: Json = letter.body
+    if letter.topic is Topic.SUBMIT:
+        try:
+            message = masked(json.loads(letter.body))
+        except ValueError:
+            message = _no_userinfo(letter.body[:_BEGINNING])
+    return {**letter_document(letter), "message": message}
 
 
 def timestamp(seconds: float | None) -> str | None:

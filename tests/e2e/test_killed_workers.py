@@ -23,6 +23,8 @@ import pytest
 from tests.conditions import eventually
 
 from slipway import wire
+from slipway.cli.finding import Verdict
+from slipway.cli.promises import promises
 from slipway.functions.submit import submit
 from slipway.model import Queue, QueueKey, State
 from slipway.ports import Ports
@@ -72,6 +74,7 @@ def test_killed_workers_lose_nothing_start_nothing_twice_and_keep_to_the_cap(tmp
         assert said == dict.fromkeys(items, 1), f"seed {SEED}: {word}"
     assert most <= CAP, f"seed {SEED}"
     assert list(ports.store.held()) == [], f"seed {SEED}"
+    assert [found for found in promises(ports) if found.verdict is Verdict.BROKEN] == [], f"seed {SEED}"
 
 
 def test_runs_that_overlap_are_counted_as_what_they_say() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from slipway import wire
-from slipway.cli.doctor import Finding, Verdict, examine
+from slipway.cli.doctor import examine
+from slipway.cli.finding import Finding, Verdict
 from slipway.cli.main import main
 from slipway.functions.submit import submit
 from slipway.model import Queue, Topic
@@ -94,21 +95,14 @@ def test_items_that_nobody_works_on_are_broken(home: Path, found: Examine) -> No
     assert (late.verdict, item.id in late.text) == (Verdict.BROKEN, True)
 
 
-def test_a_dead_letter_is_shown_given_another_chance_and_forgotten(
-    home: Path, found: Examine, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dead_letter_is_a_warning_with_its_reason(home: Path, found: Examine) -> None:
     bus = wire.local(wire.Settings(home)).bus
     bus.send(Topic.SUBMIT, "{}")
     bus.bury(bus.receive([Topic.SUBMIT])[0], "no queue")
     (letter,) = bus.dead_letters()
     assert "no queue" in found()["dead letters"].text
-    assert main(["doctor", "--data", str(home), "--redrive", letter.id]) == 0
-    assert bus.dead_letters() == []
-    bus.bury(bus.receive([Topic.SUBMIT])[0], "no queue still")
-    assert main(["doctor", "--data", str(home), "--drop", bus.dead_letters()[0].id]) == 0
-    assert bus.dead_letters() == []
-    assert main(["doctor", "--data", str(home), "--drop", "none"]) == 3
-    assert "none" in capsys.readouterr().err
+    assert letter.id in found()["dead letters"].text
+    assert "slipway dlq redrive" in found()["dead letters"].cure
 
 
 def test_a_secret_that_others_may_read_is_broken(home: Path, found: Examine) -> None:

@@ -223,6 +223,17 @@ def test_every_endpoint_is_documented_and_no_other() -> None:
     assert {(verb, path.split("?")[0]) for verb, path in rows} == served
 
 
+def test_every_guarantee_is_shown_by_what_is_there() -> None:
+    page = ROOT / "docs" / "guarantees.md"
+    shown = {name for name in CODE.findall(prose(page)) if re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", name)}
+    defined = {name for path in ROOT.glob("tests/**/*.py") for name in re.findall(r"def (\w+)\(", path.read_text())}
+    assert shown - {"max_jobs"} <= defined
+    promised = section(page, "The promises")
+    rows = [row for row in re.findall(r"^\| ([^|]+) \| ([^|]*) \|$", promised, re.MULTILINE) if row[1] != "shown by"]
+    assert len(rows) > 15
+    assert [row for row in rows if not CODE.search(row[1])] == []
+
+
 def test_nothing_that_is_committed_names_anyones_home() -> None:
     try:
         committed = [ROOT / name.decode() for name in porcelain.open_repo(str(ROOT)).open_index()]

@@ -11,38 +11,20 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from slipway import wire
 from slipway.cli import instance
+from slipway.cli.finding import SHOWN, Finding, Verdict, some
+from slipway.cli.promises import promises
 from slipway.errors import SlipwayError
 from slipway.model import State
 from slipway.ports import Ports
 
 LITTLE_DISK = 2 << 30
 NO_DISK = 100 << 20
-OVERDUE = 120.0
-"""Seconds after which an overdue item means that no clock ticks."""
 PATIENCE = 10.0
 """Seconds for a command or a request that a check makes."""
-SHOWN = 3
-
-
-class Verdict(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    """Works, with something missing."""
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    check: str
-    verdict: Verdict
-    text: str
-    cure: str = ""
 
 
 def examine(home: Path) -> list[Finding]:
@@ -126,17 +108,12 @@ def _database(home: Path) -> Finding:
 
 def _contents(home: Path, ports: Ports) -> Iterator[Finding]:
     yield _engine(ports)
-    late = ports.store.due(ports.clock.now() - OVERDUE, SHOWN)
-    if late:
-        text = f"overdue for more than {OVERDUE:g} s: {', '.join(late)}"
-        yield Finding("items", Verdict.BROKEN, text, "Start `slipway up`; its clock looks at them.")
-    else:
-        yield Finding("items", Verdict.OK, "none is overdue")
+    yield from promises(ports)
     yield _workers(home, ports)
     letters = ports.bus.dead_letters(SHOWN)
     if letters:
         text = "; ".join(f"{letter.id} ({letter.topic} {letter.body[:16]}): {letter.reason}" for letter in letters)
-        cure = "Mend the reason, then `slipway doctor --redrive ID`; `--drop ID` forgets one."
+        cure = "Mend the reason, then `slipway dlq redrive ID`; `slipway dlq drop ID` forgets one."
         yield Finding("dead letters", Verdict.WARNING, text, cure)
     else:
         yield Finding("dead letters", Verdict.OK, "none")
@@ -145,7 +122,7 @@ def _contents(home: Path, ports: Ports) -> Iterator[Finding]:
 def _engine(ports: Ports) -> Finding:
     """Broken where a queue needs it, else merely good to know."""
     users = [str(queue.key) for queue in ports.store.queues() if queue.resource == "local-container"]
-    needed = f"; needed by queue {', '.join(users[:SHOWN])}" if users else "; no queue needs it"
+    needed = f"; needed by queue {some(users)}" if users else "; no queue needs it"
     bad = Verdict.BROKEN if users else Verdict.WARNING
     if shutil.which("docker") is None:
         return Finding("docker", bad, f"no docker command{needed}", "Install Docker, or use local-process queues.")

@@ -12,16 +12,13 @@ from slipway.cli.output import Format
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from slipway.cli.doctor import Finding
+    from slipway.cli.finding import Finding
 
 
 def doctor(
-    redrive: Annotated[
-        str | None, typer.Option(metavar="ID", help="First give this dead letter another chance.", show_default=False)
-    ] = None,
-    drop: Annotated[
-        str | None, typer.Option(metavar="ID", help="First forget this dead letter.", show_default=False)
-    ] = None,
+    free_slots: Annotated[
+        bool, typer.Option("--free-slots", help="First give back the slots that are held by what is over.")
+    ] = False,
     output: Output = Format.TABLE,
     data: Data = None,
     endpoint: Endpoint = None,
@@ -35,15 +32,15 @@ def doctor(
     from slipway.cli.doctor import broken, examine, examine_endpoint
     from slipway.cli.failure import BACKEND
     from slipway.cli.output import note, show
+    from slipway.cli.promises import free_stray_slots
 
     if endpoint and not data:
         findings = examine_endpoint(endpoint)
     else:
         home = home_of(data)
-        if redrive:
-            wire.local(wire.Settings(home)).bus.redrive(redrive)
-        if drop:
-            wire.local(wire.Settings(home)).bus.drop(drop)
+        if free_slots:
+            for slot in free_stray_slots(wire.local(wire.Settings(home))):
+                note(f"{slot} given back")
         findings = examine(home)
     documents = [
         {"check": each.check, "verdict": each.verdict.value, "text": each.text, "cure": each.cure} for each in findings

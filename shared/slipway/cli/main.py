@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from slipway.cli import api_keys, doctor_command, failure, items, queues
+from slipway.cli import api_keys, dlq, doctor_command, failure, items, queues
 from slipway.cli.options import Output, Session
 from slipway.cli.output import Format
 from slipway.cli.submit import submit
@@ -40,6 +40,7 @@ app.command()(items.cancel)
 app.command()(items.retry)
 app.command()(items.priority)
 app.command()(doctor_command.doctor)
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(api_keys.app, name="key")
 
 

@@ -60,10 +60,10 @@ class Caller:
                 f"this key acts for entity '{self.key.entity}', not for '{entity}'; use a key of '{entity}'"
             )
 
-    def require_every(self) -> None:
-        """Raises Forbidden."""
+    def require_every(self, what: str) -> None:
+        """Raises Forbidden. `what` needs such a key, as in "keys are managed"."""
         if self.entity is not None:
-            raise Forbidden(f"keys are managed with a key for every entity; this one is for '{self.entity}' alone")
+            raise Forbidden(f"{what} with a key for every entity; this one is for '{self.entity}' alone")
 
 
 def caller_of(

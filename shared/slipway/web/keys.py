@@ -26,7 +26,7 @@ KeyId = Annotated[str, Path(description="`id` of the listing.")]
 )
 def create(document: Document, caller: CallerOf, ports: PortsOf) -> Json:
     """The answer's `key` is shown this once: only its SHA-256 is kept."""
-    caller.require_every()
+    caller.require_every("keys are managed")
     reader = Reader.of(document, ["entity", "name"])
     entity = reader.required("entity", 64, "Name the team or person the key acts for, or '*' for all.")
     name = reader.text("name", 128) or ""
@@ -39,7 +39,7 @@ def create(document: Document, caller: CallerOf, ports: PortsOf) -> Json:
 @router.get("", summary="List keys", responses={200: {"model": KeyList}})
 def listing(caller: CallerOf, ports: PortsOf) -> Json:
     """Who they act for and what they are called; never the keys themselves."""
-    caller.require_every()
+    caller.require_every("keys are managed")
     known = ports.store.keys()
     return Json({"keys": [key_document(key) for key in known]})
 
@@ -47,7 +47,7 @@ def listing(caller: CallerOf, ports: PortsOf) -> Json:
 @router.delete("/{key_id}", status_code=204, summary="Revoke a key", responses={204: {"description": "It is gone."}})
 def revoke(key_id: KeyId, caller: CallerOf, ports: PortsOf) -> Response:
     """From now on it is not known."""
-    caller.require_every()
+    caller.require_every("keys are managed")
     known = ports.store.keys()
     found = [key for key in known if key.digest[:SHOWN_KEY] == key_id]
     if not found:

@@ -251,6 +251,14 @@ class LetterView(_Shape):
     at: str
 
 
+class LetterList(_Shape):
+    dead_letters: list[LetterView]
+
+
+class Envelope(LetterView):
+    message: Any = Field(description="An item's id, a queue's `entity/name`, or the launch spec that was submitted.")
+
+
 class Status(_Shape):
     items: dict[State, int]
     counted_to: int
