@@ -81,6 +81,7 @@ def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
         image=image,
         source_hash=plan.tag,
         refusals=0,
+        not_before=0.0,
         revision=revision,
         entry_point=plan.entry_point if plan.entry_point != item.submission.job.entry_point else None,
     )

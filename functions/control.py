@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from slipway.admission import admit
@@ -54,7 +55,10 @@ def reprioritise(item_id: str, priority: int, ports: Ports) -> Item:
                 "Set `prioritization: true` in the queue file and apply it.",
             )
         )
-    return _change(item_id, ports, lambda each: each.but(priority=priority))
+    changed = _change(item_id, ports, lambda each: each.but(priority=priority))
+    with suppress(Temporary):  # the tick looks at every line too
+        admit(changed.queue, ports)  # another may be first now
+    return existing(item_id, ports)
 
 
 def retry(item_id: str, ports: Ports) -> Item:

@@ -205,6 +205,7 @@ def _ready(item: Item, facts: Facts) -> Decision:
             State.STARTING,
             now,
             capped=queue.capped,
+            not_before=0.0,
             lease=Lease(Act.START, now + facts.start_lease),
             due=now + facts.start_lease,
             deadline=now + item.timeouts.start,
@@ -214,7 +215,11 @@ def _ready(item: Item, facts: Facts) -> Decision:
     if item.state is State.BUILDING:
         ready = item.moved(State.PENDING, now, "its image is ready", lease=None, due=deadline, deadline=deadline)
         return Decision(ready)
-    return _rest(item, now, item.not_before if item.not_before > now else deadline)
+    if item.not_before > now:
+        return _rest(item, now, item.not_before)
+    if item.not_before > 0.0:
+        return Decision(item.but(not_before=0.0, due=deadline))  # its wait is over, and it has no slot: in line again
+    return _rest(item, now, deadline)
 
 
 def _prepare(item: Item, now: float) -> Decision:
@@ -322,7 +327,7 @@ def _again(item: Item, reason: str, now: float, *, wait: float) -> Decision:
         reason,
         attempt=item.attempt + 1,
         refusals=0,
-        not_before=now + wait,
+        not_before=now + wait if wait else 0.0,
         backend_id=None,
         lease=None,
         missing_since=None,

@@ -266,7 +266,7 @@ class Item:
     joined_at: float | None = None
     """When this attempt joined the line; None for the first, which did so at `created_at`."""
     not_before: float = 0.0
-    """A refused start is not tried again before this time."""
+    """A start that was refused, or a run that failed, is not tried again before this time. 0 where there is no wait."""
     refusals: int = 0
     """How often in a row the backend said "not now"; the wait grows with it."""
     image: str | None = None
@@ -296,8 +296,9 @@ class Item:
 
     @property
     def waiting(self) -> bool:
-        """Ready to start and in line for a slot."""
-        return self.state is State.PENDING and self.image is not None
+        """Ready to start and in line for a slot. An item that waits for its next try is out of the line meanwhile, or
+        nobody behind it could start."""
+        return self.state is State.PENDING and self.image is not None and self.not_before == 0.0
 
     @property
     def built(self) -> bool:

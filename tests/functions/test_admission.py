@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.functions.world import ALL, World
 
+from slipway.adapters.memory.target import MemoryTarget
 from slipway.errors import Invalid, NotFound, Refused
 from slipway.functions import control
 from slipway.functions.advance import advance
@@ -263,3 +264,37 @@ def test_a_long_line_that_is_let_go_on_goes_on_to_its_end(max_jobs: int) -> None
     control.pause(KEY, False, world.ports)
     world.deliver_all(limit=500)
     assert len(running(world)) == 120
+
+
+def test_an_item_that_the_backend_refuses_keeps_nobody_else_from_starting() -> None:
+    """One asks for a machine that is not to be had; the others ask for what there is."""
+    world = World()
+    world.queue(max_jobs=1)
+    scarce, other, last = (world.submit() for _ in range(3))
+
+    class NoneOfThatKind(MemoryTarget):
+        def start(self, launch):
+            if launch.run.item_id == scarce.id:
+                raise Refused("no ml.p5 to be had", retry_after=600)
+            return super().start(launch)
+
+    world.target = NoneOfThatKind()
+    world.deliver_all()
+    assert world.item(other).state is State.RUNNING
+    world.clock.advance(601)
+    tick(world.ports)
+    assert world.item(scarce).waiting, "its wait is over and the slot is taken: it is first in line again"
+    finish(world, other)
+    assert "no ml.p5" in world.item(scarce).reason
+    assert world.item(last).state is State.RUNNING
+
+
+def test_a_changed_priority_lets_in_who_is_first_now() -> None:
+    world = World()
+    world.queue(max_jobs=1, prioritization=True, paused=True)
+    first, second = (world.submit(priority="low") for _ in range(2))
+    world.deliver_all()
+    world.store.save_queue(replace(world.store.queue(KEY), paused=False))
+    control.reprioritise(second.id, 0, world.ports)
+    assert running(world) == [second.id]
+    assert world.item(first).waiting
