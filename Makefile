@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 UV_VERSION = $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.lock)
 
-.PHONY: help run test lint format bench lock services services-stop clean simulate simulate-mutants conformance stage
+.PHONY: help run test lint format bench lock services services-stop clean torture simulate simulate-mutants conformance stage
 
 help: ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -31,6 +31,9 @@ format: $(INSTALLED) ## Set up, then let ruff mend what it can
 
 bench: $(INSTALLED) ## Set up, then print the speed and size table (bench/)
 	@$(BIN)/python -m bench
+
+torture: $(INSTALLED) ## ITEMS=n SEED=s: set up, then kill workers with SIGKILL all the time, and see that nothing is lost
+	@TORTURE_ITEMS=$(or $(ITEMS),1000) TORTURE_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/test_killed_workers.py
 
 services: ## Install by package name and start, idempotently, every local service the tests can use
 	@tools/services start
