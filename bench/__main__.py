@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from bench import counts, drain, latency
+from bench import admission, counts, drain, latency
 from bench.figure import Figure
 
 
@@ -17,6 +17,7 @@ def main() -> int:
     for title, measure in (
         ("counting", counts.figures),
         ("draining 2,000 items, over and over", drain.figures),
+        ("letting items in, with a million in the store", admission.figures),
         ("submitting once a second", latency.figures),
     ):
         console.print(f"{title} …", style="dim")
