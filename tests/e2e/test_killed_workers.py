@@ -32,6 +32,8 @@ from slipway.ports import Ports
 ITEMS = int(os.environ.get("TORTURE_ITEMS") or 80)
 SEED = int(os.environ.get("TORTURE_SEED") or random.SystemRandom().randrange(1 << 32))
 CAP = 8
+LENGTHS = ("0", "0.5", "2")
+"""Seconds that a job takes: some are over before anybody looks, and enough last for all slots to be in use at times."""
 KEY = QueueKey("team", "cpu")
 JOB = """\
 read now rest < /proc/uptime
@@ -62,7 +64,7 @@ def test_killed_workers_lose_nothing_start_nothing_twice_and_keep_to_the_cap(tmp
     archive = packed(tmp_path)
     with killing(home, record) as killer:
         chance = random.Random(SEED)
-        items = [submit(spec(archive, chance.choice(("0", "0.05", "0.2"))), ports).id for _ in range(ITEMS)]
+        items = [submit(spec(archive, chance.choice(LENGTHS)), ports).id for _ in range(ITEMS)]
         eventually(lambda: over(items, ports), within=50 + 2 * ITEMS)
     lines = [Line(*line.split()) for line in record.read_text().splitlines()]
     most = most_at_once(lines)
