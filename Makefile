@@ -52,7 +52,7 @@ simulate: $(INSTALLED) ## SCHEDULES=n SEED=s: whole schedules of workers, crashe
 	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation.simulate $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(TRACE),--trace)
 
 simulate-mutants: $(INSTALLED) ## SCHEDULES=n SEED=s: plant known bugs, one by one, and print which seed caught which
-	@$(BIN)/python -m tests.simulation.hunt $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.simulation.hunt $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(WANTED),--wanted $(WANTED))
 
 conformance: ## CASES=file: not yet
 	@echo "make $@: not yet: it comes with the W&B Launch conformance issue" >&2; exit 1

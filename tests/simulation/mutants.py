@@ -11,7 +11,7 @@ from tests.simulation.targets import LabelledTarget, NamedTarget
 from slipway import launch, machine, step
 from slipway.adapters.memory import store as memory_store
 from slipway.adapters.memory.store import MemoryStore
-from slipway.functions import advance, build, control, deliver, observe, tick
+from slipway.functions import advance, build, deliver, observe, tick
 from slipway.model import Act, Item, Lease, RunPhase, RunStatus, State
 from slipway.ports import Ports
 
@@ -149,12 +149,13 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "slot acquired outside the save",
+        "slot moved outside the save",
         (
             Edit(
                 step.take_step,
-                "ports.store.save(decision.item, decision.slot)",
-                "ports.store.save(ports.store.save(decision.item), decision.slot)",
+                "claimed = ports.store.save(decision.item, decision.slot)",
+                "first = ports.store.save(item, decision.slot)\n"
+                "        claimed = ports.store.save(decision.item.but(version=first.version))",
             ),
         ),
     ),
@@ -184,18 +185,11 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "orphans left alone",
-        (
-            Edit(tick._stop_orphans, "target.stop(run)", "pass"),
-            Edit(step._stop_latecomer, "ports.targets(item.resource).stop(run_of(item))", "pass"),
-        ),
+        "a stop asked for once",
+        (Edit(machine._alive, "known.lease.guards(Act.STOP, now)", "known.lease.act is Act.STOP"),),
     ),
     Mutant("a preemption keeps the slot", (Edit(machine._again, "slot=_release(item)", "slot=Slot.KEEP"),)),
     Mutant("a pause ignored", (Edit(machine._ready, "and not queue.paused ", ""),)),
     Mutant("resumed without end", (Edit(machine._preempted, "item.resumes >= MAX_RESUMES", "False"),)),
-    Mutant(
-        "a wish lost to a start",
-        (Edit(control._change, "except Stale:\n            continue", "except Stale:\n            return item"),),
-    ),
     Mutant("a deadline without effect", (Edit(machine._over_before_start, "now >= item.deadline", "False"),)),
 )
