@@ -126,6 +126,6 @@ def test_a_backend_that_does_not_answer_is_a_warning_with_its_words(world: World
             raise Temporary("the engine is down")
 
     world.wrap_target = lambda _: Gone()  # type: ignore[assignment, return-value]
-    finding = next(each for each in promises(world.ports) if each.check == "runs")
+    (finding,) = [each for each in promises(world.ports) if each.check == "runs"]
     assert (finding.verdict, "the engine is down" in finding.text) == (Verdict.WARNING, True)
     assert finding.cure

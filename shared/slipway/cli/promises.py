@@ -116,16 +116,18 @@ def _builds(ports: Ports) -> Iterator[Finding]:
 
 def _runs(ports: Ports) -> Iterator[Finding]:
     strays: list[RunRef] = []
+    asked_all = True
     for resource in sorted({queue.resource for queue in ports.store.queues()}):
         try:
             strays += orphans(ports.targets(resource), ports)
         except SlipwayError as error:
+            asked_all = False
             cure = "Mend what the message names, and run `slipway doctor` again."
             yield Finding("runs", Verdict.WARNING, f"{resource} cannot be asked: {error.message}", cure)
     if strays:
         text = f"alive, and nobody wants them: {some([run.name for run in strays])}"
         yield Finding("runs", Verdict.BROKEN, text, "Start `slipway up`; its clock stops them.")
-    else:
+    elif asked_all:
         yield Finding("runs", Verdict.OK, "each that lives belongs to an item")
 
 
