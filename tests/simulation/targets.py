@@ -225,15 +225,17 @@ class NamedTarget:
         return iter(())
 
     def _create(self, run: RunRef) -> Job:
+        retries = self._vendor.habits.retries
         try:
             job: Job = self._vendor.create(run)
         except Refused:
             raise
         except Temporary:
-            if not self._vendor.habits.retries:
+            if not retries:
                 raise
             job = self._vendor.create(run)
-        return job
+        # Every fifth answer is lost between the vendor and its library, which asks again.
+        return self._vendor.create(run) if retries and job.number % 5 == 3 else job
 
 
 class LabelledTarget(NamedTarget):
