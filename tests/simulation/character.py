@@ -46,12 +46,12 @@ class Character:
 
 
 def drawn(rng: Random) -> Character:
-    calm = rng.random() < 0.15
+    calm = rng.random() < 0.3
     rate = 0.0 if calm else rng.choice((0.0, 0.004, 0.015, 0.05, 0.12))
     kinds = tuple(rng.sample(KINDS, rng.randint(1, len(KINDS))))
     names, builder_names = rng.random() < 0.5, rng.random() < 0.5
     start_lease = 120.0 if not names else rng.choice((10.0, 120.0))
-    horizon = rng.choice((60.0, 200.0, 600.0))
+    horizon = rng.choice((2.0, 10.0, 60.0, 200.0, 600.0))
     return Character(
         calm=calm,
         mishaps=Mishaps(rate, kinds, 0.0 if calm else rng.choice((0.0, 0.0, 0.1, 0.5))),
@@ -69,8 +69,8 @@ def drawn(rng: Random) -> Character:
         event_delay=0.0 if calm else rng.choice((0.5, 40.0)),
         deletes_images=not calm and rng.random() < 0.1,
         horizon=horizon,
-        submissions=rng.randint(1, 6),
-        actions=rng.choice((0, 1, 3, 6)),
+        submissions=rng.randint(1, 8),
+        actions=rng.choice((0, 2, 6, 12)),
     )
 
 
