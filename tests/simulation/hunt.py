@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mutated(mutant)
     say = partial(print, flush=True)
     say(f"{len(mutants)} planted bugs, at most {options.schedules} schedules each, from seed {seed}")
+    say(f"{'bug':36} {'seeds':>12} {'after':>5}  the promise that it broke first")
     work = partial(_hunt, seeds=range(seed, seed + options.schedules), wanted=options.wanted)
     with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
         found = [_told(each, say) for each in pool.imap_unordered(work, map(MUTANTS.index, mutants))]
@@ -103,7 +104,7 @@ def _hunt(index: int, seeds: Sequence[int], wanted: int) -> Found:
 def _told(found: Found, say: Callable[[str], None]) -> Found:
     how = found.promise.splitlines()[0] if found.caught else f"NOT CAUGHT; reached in {found.reached} schedules"
     failures = f"; the harness failed {found.harness} times" if found.harness else ""
-    say(f"{found.name:36} {' '.join(map(str, found.seeds)):>10} {found.schedules:5}  {how}{failures}")
+    say(f"{found.name:36} {' '.join(map(str, found.seeds)):>12} {found.schedules:5}  {how}{failures}")
     return found
 
 
