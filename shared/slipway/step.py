@@ -35,20 +35,15 @@ def step(item_id: str, ports: Ports) -> Item | None:
 def take_step(item: Item, ports: Ports) -> Item:
     """As `step`, of an item just loaded. Returns the very same object when there was nothing to do."""
     facts = look(item, ports)
-    decision = decide(item, facts)
-    if decision.item is item:
-        if facts.trouble is not None:
-            raise facts.trouble
-        return item
     try:
-        claimed = ports.store.save(decision.item, decision.slot)
-    except NoSlot:
-        return _stay_in_line(item, facts, ports)
+        act, after = _claim(item, facts, ports)
     except Stale as lost:
         now = _winner(lost, item)
         # Whoever won may have looked before what this trigger tells of, or only changed a priority: look again.
         return now if now is item or now.state.terminal else take_step(now, ports)
-    return _act(decision.act, claimed, ports)
+    if after is item and facts.trouble is not None:
+        raise facts.trouble
+    return after if after is item else _act(act, after, ports)
 
 
 def look(item: Item, ports: Ports) -> Facts:
@@ -102,6 +97,17 @@ def _build_status(item: Item, image: str, now: float, ports: Ports) -> BuildStat
     if status.phase is BuildPhase.ABSENT and record.lease is not None and now < record.lease.until:
         return BuildStatus(BuildPhase.RUNNING, reason="being started")
     return status
+
+
+def _claim(item: Item, facts: Facts, ports: Ports) -> tuple[Act, Item]:
+    """The right to act, and the item as it was saved; the very same item where there is nothing to write."""
+    decision = decide(item, facts)
+    if decision.item is item:
+        return Act.NOTHING, item
+    try:
+        return decision.act, ports.store.save(decision.item, decision.slot)
+    except NoSlot:
+        return _claim(item, replace(facts, full=True), ports)
 
 
 def _act(act: Act, item: Item, ports: Ports) -> Item:
@@ -162,16 +168,6 @@ def _stop_latecomer(item: Item, ports: Ports) -> None:
         return
     with suppress(Permanent):  # No such resource any more, say: nothing is left to try, and the line must go on.
         ports.targets(item.resource).stop(run_of(item))
-
-
-def _stay_in_line(item: Item, facts: Facts, ports: Ports) -> Item:
-    decision = decide(item, replace(facts, full=True))
-    if decision.item is item:
-        return item
-    try:
-        return ports.store.save(decision.item, decision.slot)
-    except Stale as lost:
-        return _winner(lost, item)
 
 
 def _winner(lost: Stale, item: Item) -> Item:

@@ -64,10 +64,10 @@ MUTANTS = (
         "claim after act",
         (
             Edit(
-                step.take_step,
-                "claimed = ports.store.save(decision.item, decision.slot)",
+                step._claim,
+                "return decision.act, ports.store.save(decision.item, decision.slot)",
                 "start_unclaimed(decision.item, decision.act, ports)\n"
-                "        claimed = ports.store.save(decision.item, decision.slot)",
+                "        return decision.act, ports.store.save(decision.item, decision.slot)",
             ),
         ),
         {"start_unclaimed": start_unclaimed},
@@ -152,10 +152,10 @@ MUTANTS = (
         "slot moved outside the save",
         (
             Edit(
-                step.take_step,
-                "claimed = ports.store.save(decision.item, decision.slot)",
+                step._claim,
+                "return decision.act, ports.store.save(decision.item, decision.slot)",
                 "first = ports.store.save(item, decision.slot)\n"
-                "        claimed = ports.store.save(decision.item.but(version=first.version))",
+                "        return decision.act, ports.store.save(decision.item.but(version=first.version))",
             ),
         ),
     ),
