@@ -96,14 +96,14 @@ class ProcessTarget:
     def live(self) -> Sequence[RunRef]:
         """Folders stay when their runs are over: what was over once is not looked at again."""
         found = []
-        for folder in sorted(self._runs.glob("*/process")):
-            name = folder.parent.name
+        names = {folder.name for folder in self._runs.iterdir()} if self._runs.is_dir() else set()
+        for name in sorted(names - self._over):
             item_id, _, attempt = name.removeprefix("slipway-").rpartition("-")
-            if name in self._over or not attempt.isdecimal():
+            if not attempt.isdecimal():
                 continue
-            phase = Supervised(folder).status().phase
+            phase = Supervised(self._runs / name / "process").status().phase
             if phase is Phase.RUNNING:
-                found.append(RunRef(item_id, int(attempt), str(folder.parent)))
+                found.append(RunRef(item_id, int(attempt), str(self._runs / name)))
             elif phase in (Phase.EXITED, Phase.LOST):
                 self._over.add(name)
         return found
