@@ -16,6 +16,7 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("laptop", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "laptop")
 
-# A runner that was started in the background hands down an ignored Ctrl-C, and all that a test starts would ignore it too.
+# A runner that was started in the background hands down an ignored Ctrl-C, and all that a test starts would ignore it
+# too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
