@@ -118,8 +118,8 @@ def _start_once(kind: str, builder: Builder, request: BuildRequest, ports: Ports
         phase = builder.status(record).phase
         if phase is BuildPhase.RUNNING or (record.lease is not None and now < record.lease.until):
             return
-        if phase is BuildPhase.SUCCEEDED and builder.registry().presence(request.image) is Presence.PRESENT:
-            # It ended after the registry was asked.
+        if builder.registry().presence(request.image) is Presence.PRESENT:
+            # It ended after the registry was asked; the builder may even have forgotten it since.
             return
         if phase is not BuildPhase.ABSENT:
             # Failed before, or succeeded and was deleted since: a new attempt has a new name.
