@@ -38,12 +38,6 @@ def submit(
     return item
 
 
-def plan_item(document: Mapping[str, Json], ports: Ports, *, entity: str | None, project: str | None) -> Item:
-    """The item that `submit` would store, unstored."""
-    submission = parse_submission(document, entity=entity, project=project)
-    return _item(submission, _queue(submission, ports), ports, None)
-
-
 def _queue(submission: Submission, ports: Ports) -> Queue:
     queue = ports.store.queue(submission.queue_key)
     if queue is None:
