@@ -1,4 +1,4 @@
-"""What people wish for items and queues: cancel, retry, change priority, apply, pause, resume, delete."""
+"""What people wish for items and queues: cancel, retry, change priority, apply, pause, drain, resume, delete."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def retry(item_id: str, ports: Ports) -> Item:
 
 def apply_queue(queue: Queue, ports: Ports) -> tuple[Queue, bool]:
     """Creates or replaces the queue of that entity and name, and whether anything changed. Items keep what they copied;
-    a raised cap lets the head of the line in at once. A pause outlives an apply.
+    a raised cap lets the head of the line in at once. A pause and a drain outlive an apply.
 
     Raises Invalid for a resource or a builder that this deployment does not have, and for another resource than the
     queue has."""
@@ -90,7 +90,12 @@ def apply_queue(queue: Queue, ports: Ports) -> tuple[Queue, bool]:
             if current.resource != queue.resource:
                 rule = f"queue '{queue.key}' is for {current.resource}; a queue does not change its resource"
                 raise Invalid(Problem("resource", rule, queue.resource, "Use another name, or delete the queue first."))
-            wanted = replace(queue, version=current.version, paused=queue.paused or current.paused)
+            wanted = replace(
+                queue,
+                version=current.version,
+                paused=queue.paused or current.paused,
+                draining=queue.draining or current.draining,
+            )
             if wanted == current:
                 return current, False
         try:
@@ -101,19 +106,21 @@ def apply_queue(queue: Queue, ports: Ports) -> tuple[Queue, bool]:
         return saved, True
 
 
-def pause(key: QueueKey, paused: bool, ports: Ports) -> Queue:
-    """Stops, or lets go on, the starting of items. What runs goes on. Raises NotFound."""
-    while True:
-        queue = existing_queue(key, ports)
-        if queue.paused == paused:
-            return queue
-        try:
-            saved = ports.store.save_queue(replace(queue, paused=paused))
-        except Stale:
-            continue
-        if not paused:
-            admit(key, ports)
-        return saved
+def pause(key: QueueKey, ports: Ports) -> Queue:
+    """Nothing more starts; what runs goes on, and submissions are taken. Raises NotFound."""
+    return _change_queue(key, ports, lambda queue: replace(queue, paused=True))
+
+
+def drain(key: QueueKey, ports: Ports) -> Queue:
+    """No more submissions are taken; what is in line, is built or runs goes on to its end. Raises NotFound."""
+    return _change_queue(key, ports, lambda queue: replace(queue, draining=True))
+
+
+def resume(key: QueueKey, ports: Ports) -> Queue:
+    """Ends a pause and a drain; the head of the line starts at once. Raises NotFound."""
+    resumed = _change_queue(key, ports, lambda queue: replace(queue, paused=False, draining=False))
+    admit(key, ports)
+    return resumed
 
 
 def delete_queue(key: QueueKey, ports: Ports) -> None:
@@ -141,6 +148,19 @@ def existing_queue(key: QueueKey, ports: Ports) -> Queue:
         known = [each.name for each in ports.store.queues(key.entity)]
         raise NotFound(f"entity '{key.entity}' has no queue '{key.name}'. {nearest(key.name, known)}".strip())
     return queue
+
+
+def _change_queue(key: QueueKey, ports: Ports, change: Callable[[Queue], Queue]) -> Queue:
+    """Applies a change to a queue, again and again until no one else's write comes between."""
+    while True:
+        queue = existing_queue(key, ports)
+        changed = change(queue)
+        if changed == queue:
+            return queue
+        try:
+            return ports.store.save_queue(changed)
+        except Stale:
+            continue
 
 
 def _change(item_id: str, ports: Ports, change: Callable[[Item], Item]) -> Item:

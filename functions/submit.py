@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from slipway import names
 from slipway.errors import Invalid, Problem, nearest
+from slipway.limits import run_limit
 from slipway.machine import PREPARE_LEASE
-from slipway.model import DEFAULT_PRIORITY, Act, ImageSource, Item, Json, Lease, Moment, Queue, State, Submission, Topic
+from slipway.model import (
+    DEFAULT_PRIORITY,
+    Act,
+    ImageSource,
+    Item,
+    Json,
+    Lease,
+    Moment,
+    Queue,
+    State,
+    Submission,
+    Timeouts,
+    Topic,
+)
 from slipway.ports import Ports
 from slipway.spec import parse_submission
 from slipway.template import resolve
@@ -45,7 +60,17 @@ def _queue(submission: Submission, ports: Ports) -> Queue:
         fix = nearest(submission.queue, known) or "It has none yet: `slipway queue apply FILE` makes one."
         rule = f"entity '{submission.queue_key.entity}' has no such queue"
         raise Invalid(Problem("queue", rule, submission.queue, fix))
+    if queue.draining:
+        fix = f"Submit to another queue, or `slipway queue resume {queue.key}` first."
+        raise Invalid(Problem("queue", "is being drained: it takes no more submissions", str(queue.key), fix))
     return queue
+
+
+def _timeouts(queue: Queue, resource_args: Mapping[str, Json]) -> Timeouts:
+    """The queue's, and where they leave the run's own open, what the rendered resource args themselves allow."""
+    if queue.timeouts.run is not None:
+        return queue.timeouts
+    return replace(queue.timeouts, run=run_limit(queue.resource, resource_args))
 
 
 def _item(submission: Submission, queue: Queue, ports: Ports, retry_of: str | None) -> Item:
@@ -65,8 +90,9 @@ def _item(submission: Submission, queue: Queue, ports: Ports, retry_of: str | No
         run_id=submission.run_id or names.run_id(ports.entropy(5)),
         created_at=now,
         builder=queue.builder,
-        timeouts=queue.timeouts,
+        timeouts=_timeouts(queue, resource_args),
         retries=queue.retries,
+        max_resumes=queue.max_resumes,
         priority=submission.priority if queue.prioritization else DEFAULT_PRIORITY,
         capped=queue.capped,
         image=source.image if isinstance(source, ImageSource) else None,

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from slipway.machine import MAX_RESUMES
 from slipway.model import ArchiveSource, Desired, GitSource, Item, Json, Queue, Stage, State
 from slipway.ports import Ports
 from slipway.views import masked, timestamp
@@ -89,7 +88,7 @@ def _pending(item: Item, now: float, facts: dict[str, Json], ports: Ports) -> st
             f"The backend refused it for now ({_first_line(item.reason)}): "
             f"it is tried again {_when(item.not_before, now)}{until}"
         )
-    resumed = f"After preemption, resume {item.resumes} of {MAX_RESUMES}: " if item.resumes else ""
+    resumed = f"After preemption, resume {item.resumes} of {item.max_resumes}: " if item.resumes else ""
     line = _in_line(item, queue, facts, ports)
     return resumed + (line[0].lower() + line[1:] if resumed else line)
 

@@ -41,8 +41,6 @@ ABSENCE = 15.0
 """Seconds for which a backend must not know a run that it knew, before the run has disappeared. Lists lag behind."""
 LOOK_AT_BUILD = 60.0
 """Seconds between looks at a build that no event has told of."""
-MAX_RESUMES = 5
-"""How often a preempted run is resumed; W&B Launch's own number."""
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.PENDING: frozenset({State.BUILDING, State.STARTING, State.FAILED, State.STOPPED}),
@@ -275,7 +273,7 @@ def _alive(item: Item, run: RunStatus, facts: Facts) -> Decision:
             lease=item.lease if item.lease is not None and item.lease.act is Act.STOP else None,
             started_at=now,
             due=now + facts.look_again,
-            deadline=now + item.timeouts.run,
+            deadline=now + item.timeouts.longest_run,
         )
     elif item.desired is Desired.RUN and item.deadline is not None and now >= item.deadline:
         known = known.but(desired=Desired.EXPIRE)
@@ -301,8 +299,8 @@ def _ended(item: Item, run: RunStatus, now: float) -> Decision:
 
 
 def _preempted(item: Item, run: RunStatus, now: float) -> Decision:
-    if item.resumes >= MAX_RESUMES:
-        reason = f"preempted {item.resumes + 1} times; resumed {MAX_RESUMES} times at most"
+    if item.resumes >= item.max_resumes:
+        reason = f"preempted {item.resumes + 1} times; resumed {item.max_resumes} times at most (max_resumes)"
         return failed(_learn(item, run), Stage.RUN, reason, now)
     preempted = _learn(item, run).moved(State.PREEMPTED, now, run.reason)
     return _again(preempted.but(resumes=item.resumes + 1), "preempted; in line again", now, wait=0.0)
@@ -395,7 +393,7 @@ def _stage(item: Item) -> Stage:
 def _expired(item: Item) -> str:
     if item.state is State.STARTING:
         return f"it did not start within {_duration(item.timeouts.start)}"
-    return f"it ran for more than its time limit of {_duration(item.timeouts.run)}"
+    return f"it ran for more than its time limit of {_duration(item.timeouts.longest_run)}"
 
 
 def _duration(seconds: float) -> str:

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 Json = Any
 """A JSON value: None, bool, int, float, str, list or dict of them."""
 
+WEEK = 7 * 86400.0
+MAX_RESUMES = 5
+"""How often a preempted run is resumed unless its queue says otherwise; W&B Launch's own number."""
 DEFAULT_PRIORITY = 2
 """Of 0 (critical) to 3 (low), as in W&B Launch."""
 
@@ -165,11 +168,16 @@ class TemplateVariable:
 class Timeouts:
     """Seconds an item may stay in a state. Nothing stays for ever."""
 
-    pending: float = 7 * 86400.0
+    pending: float = WEEK
     build: float = 1800.0
     start: float = 1800.0
-    run: float = 7 * 86400.0
+    run: float | None = None
+    """None: what the resource args themselves allow (see `limits`), else a week."""
     stop: float = 70.0
+
+    @property
+    def longest_run(self) -> float:
+        return WEEK if self.run is None else self.run
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +198,12 @@ class Queue:
     timeouts: Timeouts = Timeouts()
     retries: Mapping[str, int] = field(default_factory=dict)
     """Class of failure (`Failure`) → how often a run that failed so is tried again. None by default."""
+    max_resumes: int = MAX_RESUMES
+    """How often a preempted run is resumed."""
     paused: bool = False
+    """Nothing more starts; submissions are taken."""
+    draining: bool = False
+    """No more submissions are taken; what is there goes on to its end."""
     version: int = 0
 
     @property
@@ -258,6 +271,8 @@ class Item:
     attempt: int = 1
     resumes: int = 0
     retries: Mapping[str, int] = field(default_factory=dict)
+    """As its queue's, when it was submitted."""
+    max_resumes: int = MAX_RESUMES
     """As its queue's, when it was submitted."""
     retried: Mapping[str, int] = field(default_factory=dict)
     """Class of failure → how often it has been tried again for that."""

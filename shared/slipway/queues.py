@@ -12,20 +12,23 @@ from dataclasses import asdict, fields, replace
 from slipway import macros
 from slipway.documents import Reader, join, split
 from slipway.errors import Problem, nearest
-from slipway.model import Failure, Json, Queue, TemplateVariable, Timeouts
+from slipway.model import MAX_RESUMES, Failure, Json, Queue, TemplateVariable, Timeouts
 from slipway.resources import RESOURCES, read_resource, unwrap
 from slipway.spec import ENTITY_LENGTH, QUEUE_LENGTH
 from slipway.template import TYPES, VARIABLE_NAME, conform, placeholders
 
 BUILDERS = ("docker", "kaniko", "noop", "environment")
 MAX_RETRIES = 10
+_MOST_RESUMES = 1000
+"""A preemption costs nobody anything but time: a spot queue may want many, but not without end."""
 MODES = {"V0": True, "DISABLED": False}
 """W&B's prioritizationMode, as the flag that it is."""
 TYPE_ALIASES = {"float": "number"}
 
 _FIELDS = (
     *("name", "entity", "resource", "resource_args", "config", "template_variables", "overridable_fields"),
-    *("max_jobs", "prioritization", "prioritization_mode", "builder", "timeouts", "retries", "paused"),
+    *("max_jobs", "prioritization", "prioritization_mode", "builder", "timeouts", "retries"),
+    *("max_resumes", "paused", "draining"),
 )
 _SCHEMA = ("type", "default", "enum", "minimum", "maximum", "description", "title")
 
@@ -54,7 +57,9 @@ def parse_queue(document: Mapping[str, Json], *, entity: str | None = None) -> Q
         builder=_builder(reader, config, path),
         timeouts=_timeouts(reader),
         retries=_retries(reader),
+        max_resumes=_max_resumes(reader),
         paused=reader.flag("paused") or False,
+        draining=reader.flag("draining") or False,
     )
     reader.finish()
     return queue
@@ -77,7 +82,9 @@ def queue_document(queue: Queue) -> dict[str, Json]:
         "builder": dict(queue.builder),
         "timeouts": asdict(queue.timeouts),
         "retries": dict(queue.retries),
+        "max_resumes": queue.max_resumes,
         "paused": queue.paused,
+        "draining": queue.draining,
     }
 
 
@@ -258,6 +265,16 @@ def _retries(reader: Reader) -> dict[str, int]:
         elif times:
             given[name] = int(times)
     return given
+
+
+def _max_resumes(reader: Reader) -> int:
+    times = reader.number("max_resumes")
+    if times is None:
+        return MAX_RESUMES
+    if times == int(times) and 0 <= times <= _MOST_RESUMES:
+        return int(times)
+    reader.problem("max_resumes", f"must be a whole number from 0 to {_MOST_RESUMES}", times)
+    return MAX_RESUMES
 
 
 def _schema(variable: TemplateVariable) -> dict[str, Json]:

@@ -19,6 +19,7 @@ from typing import TypeVar
 from slipway.errors import Permanent
 from slipway.model import (
     DEFAULT_PRIORITY,
+    MAX_RESUMES,
     Act,
     ApiKey,
     ArchiveSource,
@@ -59,6 +60,7 @@ def submitted_part(item: Item) -> str:
         "builder": item.builder,
         "timeouts": _timeouts_record(item.timeouts),
         "retries": item.retries,
+        "max_resumes": item.max_resumes,
         "submission": _submission_record(item.submission),
     }
     return _text(fixed)[:-1] + ","
@@ -129,7 +131,9 @@ def queue_to_json(queue: Queue) -> str:
             "builder": queue.builder,
             "timeouts": _timeouts_record(queue.timeouts),
             "retries": queue.retries,
+            "max_resumes": queue.max_resumes,
             "paused": queue.paused,
+            "draining": queue.draining,
         }
     )
 
@@ -200,7 +204,7 @@ def _lease_record(lease: Lease | None) -> dict[str, Json] | None:
     return None if lease is None else {"act": lease.act, "until": lease.until}
 
 
-def _timeouts_record(timeouts: Timeouts) -> dict[str, float]:
+def _timeouts_record(timeouts: Timeouts) -> dict[str, float | None]:
     return {
         "pending": timeouts.pending,
         "build": timeouts.build,
@@ -278,6 +282,7 @@ def _item(record: dict[str, Json]) -> Item:
         attempt=get("attempt", 1),
         resumes=get("resumes", 0),
         retries=get("retries") or {},
+        max_resumes=get("max_resumes", MAX_RESUMES),
         retried=get("retried") or {},
         missing_since=get("missing_since"),
         joined_at=get("joined_at"),
@@ -316,7 +321,9 @@ def _queue(record: dict[str, Json]) -> Queue:
         builder=get("builder") or {},
         timeouts=_timeouts(get("timeouts")),
         retries=get("retries") or {},
+        max_resumes=get("max_resumes", MAX_RESUMES),
         paused=get("paused", False),
+        draining=get("draining", False),
         version=get("version", 0),
     )
 
@@ -357,7 +364,7 @@ def _lease(record: dict[str, Json] | None) -> Lease | None:
 _DEFAULT_TIMEOUTS = Timeouts()
 
 
-def _timeouts(record: dict[str, float] | None) -> Timeouts:
+def _timeouts(record: dict[str, Json] | None) -> Timeouts:
     if record is None:
         return _DEFAULT_TIMEOUTS
     get = record.get

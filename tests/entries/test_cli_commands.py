@@ -116,7 +116,7 @@ def test_an_unknown_option_is_a_usage_error(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("queue")
-def test_a_queue_is_applied_shown_paused_resumed_and_deleted(run: Run, tmp_path: Path) -> None:
+def test_a_queue_is_applied_shown_paused_drained_resumed_and_deleted(run: Run, tmp_path: Path) -> None:
     shown = run("queue", "show", "gpu", "-o", "yaml")
     file = tmp_path / "again.yaml"
     file.write_text(shown.out)
@@ -126,6 +126,13 @@ def test_a_queue_is_applied_shown_paused_resumed_and_deleted(run: Run, tmp_path:
     assert run("queue", "show", "team/gpu", "-o", "json").json["paused"] is True
     assert "It is paused" in run("queue", "apply", str(file)).err
     assert run("queue", "resume", "team/gpu").code == 0
+    assert run("queue", "drain", "gpu").out == "gpu drains\n"
+    assert "draining" in run("queue", "list").out
+    assert "It is drained" in run("queue", "apply", str(file)).err
+    refused = run("submit", "-q", "gpu", "-d", "img")
+    assert refused.code == failure.REFUSED
+    assert "queue: is being drained: it takes no more submissions" in refused.err
+    assert run("queue", "resume", "gpu").code == 0
     assert run("queue", "delete", "gpu").code == 0
     assert run("queue", "show", "gpu").code == failure.REFUSED
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.entries.http_api import QUEUE, Api, error_of
+from tests.entries.http_api import IMAGE, QUEUE, Api, error_of
 
 from slipway.web.schemas import QueueFile, QueueList
 
@@ -58,6 +58,17 @@ def test_queues_are_listed_per_entity() -> None:
     }
     assert names == {"": ["c", "a", "b"], "?entity=team": ["a", "b"]}
     QueueList.model_validate(api.ask("GET", "/v1/queues").json())
+
+
+def test_a_draining_queue_takes_no_submission_until_it_is_resumed() -> None:
+    api = Api()
+    api.put_queue()
+    assert api.ask("POST", "/v1/queues/team/gpu/drain").json()["draining"] is True
+    refused = api.ask("POST", "/v1/items", {"entity": "team", **IMAGE})
+    (problem,) = error_of(refused)["problems"]
+    assert (problem["field"], problem["rule"]) == ("queue", "is being drained: it takes no more submissions")
+    assert api.ask("POST", "/v1/queues/team/gpu/resume").json()["draining"] is False
+    assert api.submit()
 
 
 def test_a_paused_queue_starts_nothing_until_it_is_resumed() -> None:

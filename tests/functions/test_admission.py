@@ -103,12 +103,12 @@ def test_a_queue_without_a_cap_has_no_slot_record() -> None:
 def test_a_paused_queue_starts_nothing_and_goes_on_when_resumed() -> None:
     world = World()
     world.queue(max_jobs=5)
-    control.pause(KEY, True, world.ports)
+    control.pause(KEY, world.ports)
     for _ in range(3):
         world.submit()
     world.deliver_all()
     assert running(world) == []
-    control.pause(KEY, False, world.ports)
+    control.resume(KEY, world.ports)
     assert len(running(world)) == 3
 
 
@@ -261,7 +261,7 @@ def test_a_long_line_that_is_let_go_on_goes_on_to_its_end(max_jobs: int) -> None
     for _ in range(120):
         world.submit()
     world.deliver_all(limit=500)
-    control.pause(KEY, False, world.ports)
+    control.resume(KEY, world.ports)
     world.deliver_all(limit=500)
     assert len(running(world)) == 120
 

@@ -1,17 +1,18 @@
-"""What people wish for items and queues: retry, priority, pause, apply, delete. Cancel is in test_cancel.py."""
+"""What people wish for items and queues: retry, priority, pause, drain, apply, delete. Cancel is in test_cancel.py."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
-from tests.functions.world import World
+from tests.functions.world import LAUNCH, World
 
 from slipway.adapters.memory.target import MemoryTarget, finishes_at_once
 from slipway.errors import Invalid, NotFound, Permanent, Problem
 from slipway.functions import control
 from slipway.functions.observe import observe
-from slipway.model import Changed, Item, Launch, Queue, QueueKey, RunPhase, RunStatus, State
+from slipway.model import Changed, Item, Launch, Queue, QueueKey, RunPhase, RunStatus, State, Topic
 from slipway.ports import Target
 
 KEY = QueueKey("team", "gpu")
@@ -137,12 +138,12 @@ def test_what_runs_goes_on_while_the_queue_is_paused() -> None:
     world.queue(max_jobs=1)
     first, second = world.submit(), world.submit()
     world.deliver_all()
-    control.pause(KEY, True, world.ports)
+    control.pause(KEY, world.ports)
     assert world.item(first).state is State.RUNNING
     world.end(first)
     observe(Changed(item_id=first.id), world.ports)
     assert (world.item(first).state, world.item(second).state) == (State.FINISHED, State.PENDING)
-    control.pause(KEY, False, world.ports)
+    control.resume(KEY, world.ports)
     assert world.item(second).state is State.RUNNING
 
 
@@ -158,22 +159,49 @@ def test_a_source_is_built_while_the_queue_is_paused() -> None:
 def test_a_pause_that_is_repeated_writes_nothing() -> None:
     world = World()
     world.queue()
-    first = control.pause(KEY, True, world.ports)
-    assert control.pause(KEY, True, world.ports).version == first.version
+    first = control.pause(KEY, world.ports)
+    assert control.pause(KEY, world.ports).version == first.version
 
 
 def test_a_queue_that_does_not_exist_is_named_with_the_nearest() -> None:
     world = World()
     world.queue("training")
     with pytest.raises(NotFound, match="Did you mean 'training'"):
-        control.pause(QueueKey("team", "trainin"), True, world.ports)
+        control.pause(QueueKey("team", "trainin"), world.ports)
+
+
+# --- drain
+def test_a_draining_queue_takes_nothing_more_and_ends_what_it_has() -> None:
+    world = World()
+    world.queue(max_jobs=1)
+    first, second = world.submit(), world.submit_code()
+    world.deliver_all()
+    control.drain(KEY, world.ports)
+    with pytest.raises(Invalid, match=r"queue: is being drained.*slipway queue resume team/gpu"):
+        world.submit()
+    world.end(first)
+    observe(Changed(item_id=first.id), world.ports)
+    world.end(second)
+    observe(Changed(item_id=second.id), world.ports)
+    assert (world.item(first).state, world.item(second).state) == (State.FINISHED, State.FINISHED)
+    control.resume(KEY, world.ports)
+    assert world.submit().state is State.PENDING
+
+
+def test_a_message_put_on_the_bus_of_a_draining_queue_is_a_dead_letter_that_says_so() -> None:
+    world = World()
+    world.queue(draining=True)
+    world.bus.send(Topic.SUBMIT, json.dumps({**LAUNCH, "docker": {"docker_image": "img"}}))
+    world.deliver_all()
+    (letter,) = world.bus.dead_letters()
+    assert "is being drained" in letter.reason
 
 
 # --- apply
 def test_an_apply_does_not_let_go_on_what_someone_paused() -> None:
     world = World()
     queue = world.queue()
-    control.pause(KEY, True, world.ports)
+    control.pause(KEY, world.ports)
     control.apply_queue(replace(queue, max_jobs=7, version=0), world.ports)
     assert (stored(world).paused, stored(world).max_jobs) == (True, 7)
 

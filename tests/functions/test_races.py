@@ -224,8 +224,8 @@ def pause_and_start(world: World) -> tuple[Turn, Turn]:
     item = submitted(world)
 
     def off_and_on(ports: Ports) -> None:
-        control.pause(KEY, True, ports)
-        control.pause(KEY, False, ports)
+        control.pause(KEY, ports)
+        control.resume(KEY, ports)
 
     return partial(advance, item), off_and_on
 
@@ -366,7 +366,7 @@ def test_a_lost_build_is_begun_again_once() -> None:
 def test_a_queue_that_is_resumed_while_it_is_applied_stays_resumed(at: int) -> None:
     world = World()
     world.queue(max_jobs=1, paused=True)
-    calls = Calls({(at, "before"): lambda: control.pause(KEY, False, world.ports)})
+    calls = Calls({(at, "before"): lambda: control.resume(KEY, world.ports)})
     if survive(lambda: apply(world, max_jobs=2, paused=False)(calls.watch(world.ports))) and len(calls.made) > at:
         queue = world.store.queue(KEY)
         assert queue is not None

@@ -193,7 +193,8 @@ def test_what_is_documented_is_what_there_is(page: str, heading: str, fields: se
 def test_the_timeouts_have_the_defaults_that_are_told() -> None:
     table = section(ROOT / "docs" / "queues.md", "Timeouts")
     told = {name: float(seconds) for name, seconds in re.findall(r"^\| `(\w+)` \| (\d+)", table, re.MULTILINE)}
-    assert told == {name: getattr(Timeouts(), name) for name in known(parse_queue, "timeouts")}
+    defaults = {name: getattr(Timeouts(), name) for name in known(parse_queue, "timeouts")}
+    assert told == {name: seconds for name, seconds in defaults.items() if seconds is not None}
 
 
 def test_every_flag_of_submit_is_documented_and_no_other() -> None:

@@ -8,8 +8,9 @@ from itertools import product
 import pytest
 
 from slipway.errors import Refused, Temporary
-from slipway.machine import ABSENCE, MAX_RESUMES, TRANSITIONS, Facts, decide, failed, refused, rejected
+from slipway.machine import ABSENCE, TRANSITIONS, Facts, decide, failed, refused, rejected
 from slipway.model import (
+    MAX_RESUMES,
     Act,
     BuildPhase,
     BuildStatus,

@@ -190,6 +190,12 @@ def test_timeouts_are_seconds() -> None:
     assert problems.keys() == {"timeouts.run", "timeouts.stop", "timeouts.build"}
 
 
+def test_resumes_are_counted_from_0() -> None:
+    assert [accepted(**fields).max_resumes for fields in ({}, {"max_resumes": 0}, {"max_resumes": 50})] == [5, 0, 50]
+    for wrong in (-1, 1.5, 1001, "many"):
+        assert refused(max_resumes=wrong).keys() == {"max_resumes"}
+
+
 def test_all_mistakes_are_reported_together() -> None:
     problems = refused(name="a/b", max_jobs=0, paused="no", config={"a": "{{x}} ${y}"}, template_variables={"1x": {}})
     assert problems.keys() == {

@@ -90,7 +90,7 @@ def queues(documents: Sequence[Json]) -> Table:
                 queue["resource"],
                 "no limit" if queue["max_jobs"] < 0 else str(queue["max_jobs"]),
                 "priority" if queue["prioritization"] else "first in, first out",
-                "paused" if queue["paused"] else "open",
+                " and ".join(word for word in ("paused", "draining") if queue[word]) or "open",
                 ", ".join(queue["template_variables"]),
             )
             for queue in documents

@@ -1,4 +1,4 @@
-"""Commands about queues: `slipway queue apply | list | show | delete | pause | resume`."""
+"""Commands about queues: `slipway queue apply | list | show | delete | pause | drain | resume`."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ def apply(
         print(dump(queue, output))
         return
     print(f"{queue['entity']}/{queue['name']} {'created' if response.status_code == 201 else 'applied'}")
-    if queue.get("paused"):
-        note(f"It is paused: `slipway queue resume {queue['entity']}/{queue['name']}`.")
+    for word, held in (("paused", queue["paused"]), ("drained", queue["draining"])):
+        if held:
+            note(f"It is {word}: `slipway queue resume {queue['entity']}/{queue['name']}` lets it go on.")
 
 
 @app.command("list")
@@ -116,8 +117,30 @@ def pause(queue: Name, entity: Entity = None, data: Data = None, endpoint: Endpo
 
 
 @app.command()
+def drain(queue: Name, entity: Entity = None, data: Data = None, endpoint: Endpoint = None) -> None:
+    """Take no more submissions to a queue. What is in line, is built or runs goes on to its end.
+
+    Example: slipway queue drain train
+    """
+    from slipway.cli.client import connect
+    from slipway.cli.items import LIVE
+    from slipway.cli.output import note
+
+    client = connect(endpoint, data)
+    drained = client.post(_path(queue, entity, "drain"))
+    print(f"{queue} drains")
+    states = [each.value for each in LIVE]
+    left = client.get("/v1/items", entity=drained["entity"], queue=drained["name"], state=states)["items"]
+    if left:
+        known = (
+            "1 item goes" if len(left) == 1 else f"{len(left)} items go" if len(left) < 100 else "100 items or more go"
+        )
+        note(f"{known} on to the end: `slipway ps -q {drained['name']} -w` watches.")
+
+
+@app.command()
 def resume(queue: Name, entity: Entity = None, data: Data = None, endpoint: Endpoint = None) -> None:
-    """Let a paused queue go on.
+    """Let a queue that was paused or drained go on.
 
     Example: slipway queue resume train
     """

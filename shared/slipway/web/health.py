@@ -61,6 +61,7 @@ def overview(caller: CallerOf, ports: PortsOf) -> Json:
             "name": queue.name,
             "resource": queue.resource,
             "paused": queue.paused,
+            "draining": queue.draining,
             "max_jobs": queue.max_jobs,
             "slots_in_use": len(ports.store.slots(queue.key)) if queue.capped else None,
             "waiting": waiting[queue.key],

@@ -1,4 +1,4 @@
-"""Queues over HTTP: apply, list, look at, delete, pause, resume. What goes in and comes out is the queue file."""
+"""Queues over HTTP: apply, list, show, delete, pause, drain, resume. What goes in and comes out is the queue file."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def apply(entity: Entity, name: Name, document: Document, caller: CallerOf, port
     """Creates the queue, or replaces it. JSON, or YAML where the content type says so.
 
     The header `Slipway-Changed` of the answer is `false` when it was the same already. Items that were submitted
-    before keep the config that they were submitted under. A paused queue stays paused.
+    before keep the config that they were submitted under. A queue that is paused or drained stays so.
     """
     caller.require(entity)
     for field, given in (("entity", entity), ("name", name)):
@@ -81,11 +81,18 @@ def delete(entity: Entity, name: Name, caller: CallerOf, ports: PortsOf) -> Resp
 def pause(entity: Entity, name: Name, caller: CallerOf, ports: PortsOf) -> Json:
     """Starts nothing more from it. What runs goes on; what is submitted waits."""
     caller.require(entity)
-    return Json(queue_document(control.pause(QueueKey(entity, name), paused=True, ports=ports)))
+    return Json(queue_document(control.pause(QueueKey(entity, name), ports)))
+
+
+@router.post("/{entity}/{name}/drain", summary="Drain a queue", responses={200: {"model": QueueFile}})
+def drain(entity: Entity, name: Name, caller: CallerOf, ports: PortsOf) -> Json:
+    """Takes no more submissions; what is in line, is built or runs goes on to its end."""
+    caller.require(entity)
+    return Json(queue_document(control.drain(QueueKey(entity, name), ports)))
 
 
 @router.post("/{entity}/{name}/resume", summary="Resume a queue", responses={200: {"model": QueueFile}})
 def resume(entity: Entity, name: Name, caller: CallerOf, ports: PortsOf) -> Json:
-    """Lets a paused queue go on, its head at once."""
+    """Lets a queue that is paused or drained go on, its head at once."""
     caller.require(entity)
-    return Json(queue_document(control.pause(QueueKey(entity, name), paused=False, ports=ports)))
+    return Json(queue_document(control.resume(QueueKey(entity, name), ports)))

@@ -130,7 +130,9 @@ class QueueFile(_Shape):
     builder: Values | None = None
     timeouts: Timeouts | None = None
     retries: dict[str, int] | None = Field(None, description="infrastructure, user, configuration → how often.")
-    paused: bool | None = None
+    max_resumes: int | None = Field(None, description="How often a preempted run is resumed; 5 by default.")
+    paused: bool | None = Field(None, description="Nothing more starts from it.")
+    draining: bool | None = Field(None, description="It takes no more submissions.")
 
 
 class QueueList(_Shape):
@@ -237,6 +239,7 @@ class QueueStatus(_Shape):
     name: str
     resource: str
     paused: bool
+    draining: bool
     max_jobs: int
     slots_in_use: int | None = Field(description="null where the queue has no limit.")
     waiting: int
