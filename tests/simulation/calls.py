@@ -25,6 +25,8 @@ KINDS = (
     "stall before the effect",
     "stall after the effect",
 )
+AFTERWARDS = ("crash after the effect", "time-out whose effect happened")
+HESITATES = "the request for a run takes minutes"
 REFUSED = "refused for want of capacity"
 
 
@@ -36,6 +38,8 @@ class Mishaps:
     kinds: tuple[str, ...] = KINDS
     refusals: float = 0.0
     """Of how many calls that create something on a backend one is refused for want of capacity."""
+    slow: float = 0.0
+    """Of how many requests for a run one gets there minutes later. Who made it may be dead by then."""
     stalls: tuple[float, ...] = (3.0, 40.0, 130.0, 400.0)
 
 
@@ -50,7 +54,7 @@ class Calls:
         scheduler = self.scheduler
         worker = scheduler.give_way()
         tracing = scheduler.trace is not None
-        fault = self._draw()
+        fault = self._draw(name)
         if fault is not None:
             scheduler.faults[fault] += 1
             if tracing:
@@ -62,9 +66,9 @@ class Calls:
                     raise Temporary("connection reset")
                 case "throttled":
                     raise Temporary("too many requests", retry_after=5.0)
-                case "stall before the effect":
-                    scheduler.stand_still(worker, self._seconds())
-                    fault = None
+                case "stall before the effect" | "the request for a run takes minutes":
+                    scheduler.stand_still(worker, self._seconds() if fault != HESITATES else 150.0 + self._seconds())
+                    fault = self._after_a_stall()
         try:
             answer = effect(*args, **named)
         except Exception as error:
@@ -91,12 +95,23 @@ class Calls:
             self.scheduler.faults[REFUSED] += 1
             raise Refused(f"no room for {what}", retry_after=self.scheduler.rng.choice((None, 1.0, 30.0)))
 
-    def _draw(self) -> str | None:
+    def _draw(self, name: str) -> str | None:
         mishaps = self.mishaps
         rng = self.scheduler.rng
+        if mishaps.slow and name == "vendor.create" and rng.random() < mishaps.slow:
+            return HESITATES
         if not mishaps.rate or rng.random() >= mishaps.rate:
             return None
         return mishaps.kinds[int(rng.random() * len(mishaps.kinds))]
+
+    def _after_a_stall(self) -> str | None:
+        """Who stood still for so long may not live to hear the answer."""
+        rng = self.scheduler.rng
+        if rng.random() >= 0.4:
+            return None
+        fault = rng.choice(AFTERWARDS)
+        self.scheduler.faults[fault] += 1
+        return fault
 
     def _seconds(self) -> float:
         rng = self.scheduler.rng

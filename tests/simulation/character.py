@@ -38,6 +38,8 @@ class Character:
     lost: float
     """Of how many cloud events one never comes."""
     event_delay: float
+    max_receives: int
+    """Deliveries after which a message is a dead letter."""
     deletes_images: bool
     horizon: float
     """Seconds in which people do things, and faults happen."""
@@ -54,7 +56,12 @@ def drawn(rng: Random) -> Character:
     horizon = rng.choice((2.0, 10.0, 60.0, 200.0, 600.0))
     return Character(
         calm=calm,
-        mishaps=Mishaps(rate, kinds, 0.0 if calm else rng.choice((0.0, 0.0, 0.1, 0.5))),
+        mishaps=Mishaps(
+            rate,
+            kinds,
+            refusals=0.0 if calm else rng.choice((0.0, 0.0, 0.1, 0.5)),
+            slow=0.0 if calm else rng.choice((0.0, 0.0, 0.3, 0.9)),
+        ),
         habits=_habits(rng, names, calm),
         manners=_manners(rng, builder_names, calm),
         queues=tuple(_queue(rng, f"queue-{number}") for number in range(rng.choice((1, 1, 2)))),
@@ -67,6 +74,7 @@ def drawn(rng: Random) -> Character:
         twice=rng.choice((0.0, 0.2)),
         lost=0.0 if calm else rng.choice((0.0, 0.3, 1.0)),
         event_delay=0.0 if calm else rng.choice((0.5, 40.0)),
+        max_receives=rng.choice((2, 5, 5)),
         deletes_images=not calm and rng.random() < 0.1,
         horizon=horizon,
         submissions=rng.randint(1, 8),
@@ -80,7 +88,7 @@ def _habits(rng: Random, names: bool, calm: bool) -> Habits:
         ends = ("is preempted",)
     return Habits(
         takes_names=names,
-        lag=0.0 if calm else rng.choice((0.0, 8.0)),
+        lag=0.0 if calm else rng.choice((0.0, 8.0, 14.0)),
         retries=rng.random() < 0.5,
         start=rng.choice(((0.1,), (0.1, 5.0), (0.1, 5.0, 30.0), (0.1, 0.1, 30.0, inf))),
         run=rng.choice(((1.0, 5.0), (1.0, 50.0), (1.0, 50.0, 200.0), (20.0, 20.0, inf))),

@@ -31,12 +31,12 @@ def every_timeline_is_a_path(world: World) -> Iterator[str]:
 
 def what_was_accepted_is_there(world: World) -> Iterator[str]:
     names = Counter(item.submission.name for item in world.ledger.items.values() if item.retry_of is None)
-    letters = world.bus.dead_letters() if world.ledger.deleted else ()
+    letters = world.bus.dead_letters() if world.ledger.closed else ()
     keys = Counter(item.submission.idempotency_key for item in world.ledger.items.values())
     for item_id in sorted(world.people.accepted - world.ledger.items.keys()):
         yield f"{item_id} was accepted, and is not there"
     for name in sorted(world.people.sent):
-        # A queue may have been deleted meanwhile, and then the message is a dead letter, and visible.
+        # A queue may have been deleted or drained meanwhile, and then the message is a dead letter, and visible.
         refused = names[name] == 0 and any(f'"name": "{name}"' in letter.body for letter in letters)
         if names[name] != 1 and not refused:
             yield f"the message with {name} became {names[name]} items"

@@ -38,19 +38,22 @@ class Ledger:
     claims: set[tuple[str, int]] = field(default_factory=set)
     holders: dict[QueueKey, set[tuple[str, int]]] = field(default_factory=dict)
     lines: dict[QueueKey, dict[str, Place]] = field(default_factory=dict)
-    paused: dict[QueueKey, int] = field(default_factory=dict)
-    """Queues that are paused, and since which event."""
+    held_back: dict[tuple[str, QueueKey], int] = field(default_factory=dict)
+    """Queues that are `paused` or `draining`, and since which event."""
     jobs: dict[tuple[str, int], list[Job]] = field(default_factory=dict)
     """By item and attempt."""
     queues: dict[QueueKey, Queue] = field(default_factory=dict)
-    deleted: set[QueueKey] = field(default_factory=set)
-    """Queues that were deleted at some time."""
+    closed: set[QueueKey] = field(default_factory=set)
+    """Queues that took no submissions at some time: they were deleted, or draining."""
     events: int = 0
 
     # --- items
-    def created(self, item: Item) -> None:
+    def created(self, item: Item, seen: Mapping[object, int]) -> None:
+        """`seen`: as in `saved`."""
         if item.id in self.items:
             return
+        if self._was("draining", item.queue, seen):
+            self._broken(f"{item.id} was taken in while its queue was draining")
         if item.state is not State.PENDING:
             self._broken(f"{item.id} began as {item.state}")
         self._write_down(item)
@@ -75,8 +78,7 @@ class Ledger:
         if after.desired is not Desired.RUN:
             self._broken(f"{after.id} was started although it is to {after.desired}")
         self.claims.add((after.id, after.attempt))
-        asked = seen.get(("queue", after.queue), self.events)
-        if self.paused.get(after.queue, self.events) < asked:
+        if self._was("paused", after.queue, seen):
             self._broken(f"{after.id} was started while its queue was paused")
         if slot is not Slot.ACQUIRE or queue is None or not queue.capped:
             return
@@ -89,6 +91,10 @@ class Ledger:
         for item_id, place in self.lines.get(after.queue, {}).items():
             if place.order < mine and place.since < asked:
                 self._broken(f"{after.id} was let in before {item_id}, which stood before it in line")
+
+    def _was(self, word: str, key: QueueKey, seen: Mapping[object, int]) -> bool:
+        """Whether the queue was that already when it was last asked about."""
+        return self.held_back.get((word, key), self.events) < seen.get(("queue", key), self.events)
 
     def _write_down(self, item: Item) -> None:
         self.events += 1
@@ -105,16 +111,20 @@ class Ledger:
     def queue_saved(self, queue: Queue) -> None:
         self.events += 1
         self.queues[queue.key] = queue
-        if queue.paused:
-            self.paused.setdefault(queue.key, self.events)
-        else:
-            self.paused.pop(queue.key, None)
+        if queue.draining:
+            self.closed.add(queue.key)
+        for word, held in (("paused", queue.paused), ("draining", queue.draining)):
+            if held:
+                self.held_back.setdefault((word, queue.key), self.events)
+            else:
+                self.held_back.pop((word, queue.key), None)
 
     def queue_deleted(self, key: QueueKey) -> None:
         self.events += 1
-        self.deleted.add(key)
+        self.closed.add(key)
         self.queues.pop(key, None)
-        self.paused.pop(key, None)
+        for word in ("paused", "draining"):
+            self.held_back.pop((word, key), None)
 
     # --- jobs and builds
     def job_created(self, job: Job, vendor: Vendor) -> None:
@@ -180,8 +190,10 @@ class WatchedStore(MemoryStore):
         self._current = current
 
     def create(self, item: Item) -> Item:
+        worker = self._current()
+        seen = dict(worker.heads) if worker is not None else {}
         after = super().create(item)
-        self._ledger.created(after)
+        self._ledger.created(after, seen)
         return after
 
     def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:

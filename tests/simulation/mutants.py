@@ -11,7 +11,7 @@ from tests.simulation.targets import LabelledTarget, NamedTarget
 from slipway import launch, machine, step
 from slipway.adapters.memory import store as memory_store
 from slipway.adapters.memory.store import MemoryStore
-from slipway.functions import advance, build, deliver, observe, tick
+from slipway.functions import advance, build, deliver, observe, submit, tick
 from slipway.model import Act, Item, Lease, RunPhase, RunStatus, State
 from slipway.ports import Ports
 
@@ -190,6 +190,15 @@ MUTANTS = (
     ),
     Mutant("a preemption keeps the slot", (Edit(machine._again, "slot=_release(item)", "slot=Slot.KEEP"),)),
     Mutant("a pause ignored", (Edit(machine._ready, "and not queue.paused ", ""),)),
-    Mutant("resumed without end", (Edit(machine._preempted, "item.resumes >= MAX_RESUMES", "False"),)),
+    Mutant("a drain ignored", (Edit(submit._queue, "if queue.draining:", "if False:"),)),
+    Mutant(
+        "a late run left alone",
+        (
+            Edit(tick._stop_orphans, "target.stop(run)", "pass"),
+            Edit(step._stop_latecomer, "ports.targets(item.resource).stop(run_of(item))", "pass"),
+            Edit(step._note, "ports.targets(item.resource).stop(unwanted)", "pass"),
+        ),
+    ),
+    Mutant("resumed without end", (Edit(machine._preempted, "item.resumes >= item.max_resumes", "False"),)),
     Mutant("a deadline without effect", (Edit(machine._over_before_start, "now >= item.deadline", "False"),)),
 )

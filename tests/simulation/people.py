@@ -19,7 +19,7 @@ from slipway.adapters.memory.bus import MemoryBus
 from slipway.errors import Invalid, NotFound, SlipwayError
 from slipway.functions import control
 from slipway.functions.submit import submit
-from slipway.model import Desired, Item, Json, State, Topic
+from slipway.model import Desired, Failure, Item, Json, State, Topic
 from slipway.ports import Ports
 
 REPOSITORIES = ("https://git.example.com/team/digits.git", "https://git.example.com/team/letters.git")
@@ -64,14 +64,14 @@ class People:
 
     def act(self) -> None:
         """Someone does something to an item or to a queue."""
-        often = (self._cancel, self._cancel, self._reprioritise, self._edit, self._pause, self._resume, self._retry)
+        often = (self._cancel, self._cancel, self._reprioritise, self._edit, self._hold, self._resume, self._retry)
         self._rng.choice((*often, *often, self._delete, self._redrive))()
 
     def resume_all(self) -> None:
         """Afterwards, what was paused goes on, mostly; the rest runs into its deadline."""
         for queue in self._character.queues:
-            if queue.key in self._ledger.paused and self._rng.random() < 0.8:
-                resume = partial(control.pause, queue.key, False, self._ports)
+            if ("paused", queue.key) in self._ledger.held_back and self._rng.random() < 0.8:
+                resume = partial(control.resume, queue.key, self._ports)
                 self._begin(f"resume {queue.key}", partial(self._or_not, resume))
 
     def _document(self, name: str) -> dict[str, Json]:
@@ -137,18 +137,26 @@ class People:
             queue,
             max_jobs=self._rng.choice((1, 2, 3, -1)),
             prioritization=self._rng.random() < 0.5,
+            max_resumes=self._rng.choice((0, 5)),
+            retries={str(failure): self._rng.randint(0, 2) for failure in Failure},
+            timeouts=replace(
+                queue.timeouts, pending=self._rng.choice((600.0, 7200.0)), run=self._rng.choice((100.0, 900.0))
+            ),
             paused=False,
             version=0,
         )
         self._begin(f"apply {queue.name}", lambda: control.apply_queue(wanted, self._ports))
 
-    def _pause(self) -> None:
+    def _hold(self) -> None:
         key = self._rng.choice(self._character.queues).key
-        self._begin(f"pause {key}", lambda: control.pause(key, True, self._ports))
+        if self._rng.random() < 0.8:
+            self._begin(f"pause {key}", lambda: control.pause(key, self._ports))
+        else:
+            self._begin(f"drain {key}", lambda: control.drain(key, self._ports))
 
     def _resume(self) -> None:
         key = self._rng.choice(self._character.queues).key
-        self._begin(f"resume {key}", lambda: control.pause(key, False, self._ports))
+        self._begin(f"resume {key}", lambda: control.resume(key, self._ports))
 
     def _delete(self) -> None:
         """A queue, where nothing of it is under way; it is made again later, or not."""

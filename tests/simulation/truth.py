@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from tests.simulation.targets import Job
 
-from slipway.machine import MAX_RESUMES
 from slipway.model import Desired, Item, RunPhase, State
 
 SOUND = (RunPhase.STARTING, RunPhase.RUNNING, RunPhase.FINISHED)
@@ -20,7 +19,7 @@ def told_as_it_is(before: Item, after: Item, jobs: Sequence[Job]) -> str | None:
     """What is wrong with this save. `jobs` are those of the attempt that it was at."""
     if after.state is State.FINISHED and not any(job.status.phase is RunPhase.FINISHED for job in jobs):
         return "it is said to have finished, and no run of it has"
-    if after.resumes > MAX_RESUMES:
+    if after.resumes > before.max_resumes:
         return f"it was resumed {after.resumes} times"
     sound = [job for job in jobs if job.forgotten_at is None and job.status.phase in SOUND]
     if sound and _given_up(before, after):

@@ -55,8 +55,8 @@ class WorldClock:
 class WorldBus(MemoryBus):
     """The shipped bus in memory; some messages come late, and so out of order. `sent` is every body there ever was."""
 
-    def __init__(self, scheduler: Scheduler, clock: Any) -> None:
-        super().__init__(clock)
+    def __init__(self, scheduler: Scheduler, clock: Any, max_receives: int) -> None:
+        super().__init__(clock, max_receives=max_receives)
         self.late = 0.0
         self.sent: list[tuple[Topic, str]] = []
         self._scheduler = scheduler
@@ -102,7 +102,7 @@ class World:
         self.ledger = Ledger(self.scheduler)
         self.store = WatchedStore(self.ledger, lambda: self.scheduler.current)
         self.mishaps = replace(self.character.mishaps)
-        self.bus = WorldBus(self.scheduler, _Plain(self.scheduler))
+        self.bus = WorldBus(self.scheduler, _Plain(self.scheduler), self.character.max_receives)
         self._calls = Calls(self.scheduler, self.mishaps)
         self.vendor = Vendor(
             self.scheduler,
@@ -143,18 +143,19 @@ class World:
         """No more faults. Whether it came to rest in time."""
         scheduler = self.scheduler
         scheduler.note("--- faults have stopped")
-        self.mishaps.rate, self.mishaps.refusals, self.bus.late = 0.0, 0.0, 0.0
+        self.mishaps.rate, self.mishaps.refusals, self.mishaps.slow, self.bus.late = 0.0, 0.0, 0.0, 0.0
         self.people.resume_all()
         redriven: set[str] = set()
         until = scheduler.now + PATIENCE
         while scheduler.now < until and not scheduler.violations:
-            for letter in self.bus.dead_letters():
-                if letter.topic is Topic.SUBMIT and letter.body not in redriven:
-                    redriven.add(letter.body)
-                    self.bus.redrive(letter.id)
             self._until(scheduler.now + 150.0)
-            if self.quiet():
+            letters = self.bus.dead_letters()
+            again = [each for each in letters if each.topic is Topic.SUBMIT and each.body not in redriven]
+            if not again and self.quiet():
                 return True
+            for letter in again:
+                redriven.add(letter.body)
+                self.bus.redrive(letter.id)
         return False
 
     def quiet(self) -> bool:

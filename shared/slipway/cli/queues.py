@@ -129,8 +129,7 @@ def drain(queue: Name, entity: Entity = None, data: Data = None, endpoint: Endpo
     client = connect(endpoint, data)
     drained = client.post(_path(queue, entity, "drain"))
     print(f"{queue} drains")
-    states = [each.value for each in LIVE]
-    left = client.get("/v1/items", entity=drained["entity"], queue=drained["name"], state=states)["items"]
+    left = client.get("/v1/items", entity=drained["entity"], queue=drained["name"], state=list(LIVE))["items"]
     if left:
         known = (
             "1 item goes" if len(left) == 1 else f"{len(left)} items go" if len(left) < 100 else "100 items or more go"
