@@ -29,6 +29,7 @@ from slipway.model import (
     State,
 )
 from slipway.ports import Builder, Ports
+from slipway.render.mounted import base_image
 from slipway.step import builder_of, builder_type, take_step
 
 
@@ -39,8 +40,11 @@ def build(item_id: str, ports: Ports) -> Item | None:
     if item is None or not _wants_build(item):
         return advance(item_id, ports)
     try:
-        with tempfile.TemporaryDirectory(prefix="slipway-source-") as folder:
-            prepared = _prepare(item, Path(folder), ports)
+        if item.mounts_code:
+            prepared = _mounted(item, ports)
+        else:
+            with tempfile.TemporaryDirectory(prefix="slipway-source-") as folder:
+                prepared = _prepare(item, Path(folder), ports)
     except Permanent as error:
         prepared = _save(failed(item, Stage.BUILD, error.message, ports.clock.now()).item, ports)
     except Temporary as trouble:
@@ -48,6 +52,38 @@ def build(item_id: str, ports: Ports) -> Item | None:
     if prepared.waiting and prepared.version == item.version:
         prepared = _admitted(prepared, ports)
     return advance(prepared.id, ports) if prepared.state is State.BUILDING or prepared.waiting else prepared
+
+
+def fetch_and_plan(item: Item, revision: str, into: Path, ports: Ports) -> images.ImagePlan:
+    """Fetches an item's source at a revision into an empty folder, and plans its image. The same revision gives the
+    same plan whenever it is asked for, as long as Slipway and its builders are the same.
+
+    Raises what `sources.fetch` and `image.plan` raise.
+    """
+    job = item.submission.job
+    assert not isinstance(job.source, ImageSource)
+    ports.sources.fetch(job.source, revision, into)
+    return images.plan(
+        into,
+        job,
+        builder=builder_type(item, ports),
+        config=item.builder,
+        default_python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        user=_user(item),
+    )
+
+
+def mounted_image(item: Item) -> str:
+    """The base image of an item whose code is mounted."""
+    return base_image(item.submission.job, item.builder)
+
+
+def _user(item: Item) -> str:
+    """Whom a generated image runs as; W&B Launch's choice. SageMaker mounts its folders for root."""
+    if item.resource == "sagemaker":
+        return "0:0"
+    given = item.submission.job.user_id
+    return f"{1000 if given is None else given}:0"
 
 
 def _wants_build(item: Item) -> bool:
@@ -62,20 +98,21 @@ def _admitted(ready: Item, ports: Ports) -> Item:
     return _save(ready, ports) if after is ready else after
 
 
+def _mounted(item: Item, ports: Ports) -> Item:
+    """Unsaved, as one whose image is there already: only its source has to be resolved to a revision."""
+    source = item.submission.job.source
+    assert not isinstance(source, ImageSource)
+    revision = item.revision or ports.sources.resolve(source)
+    return item.but(image=mounted_image(item), revision=revision, lease=None, due=item.deadline)
+
+
 def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
     """Saved as building or failed; unsaved where its image is there already."""
     source = item.submission.job.source
     assert not isinstance(source, ImageSource)
     revision = item.revision or ports.sources.resolve(source)
-    ports.sources.fetch(source, revision, folder)
-    kind, builder = builder_type(item, ports), builder_of(item, ports)
-    plan = images.plan(
-        folder,
-        item.submission.job,
-        builder=kind,
-        config=item.builder,
-        default_python=f"{sys.version_info.major}.{sys.version_info.minor}",
-    )
+    plan = fetch_and_plan(item, revision, folder, ports)
+    builder = builder_of(item, ports)
     image = builder.image(images.name_of(item.submission.job), plan.tag)
     known = item.but(
         image=image,
@@ -98,13 +135,13 @@ def _prepare(item: Item, folder: Path, ports: Ports) -> Item:
                     image=image,
                     attempt=1,
                     context=context,
-                    dockerfile=plan.dockerfile,
+                    dockerfile=plan.dockerfile_for(cache_mounts=builder.cache_mounts),
                     config=item.builder,
                     build_args=plan.build_args,
                     platform=plan.platform,
                     python_version=plan.python_version,
                 )
-                _start_once(kind, builder, request, ports)
+                _start_once(plan.builder, builder, request, ports)
             return _building(known, ports)
 
 

@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from slipway.dependencies import Dependencies
 from slipway.errors import Invalid, Problem
 from slipway.model import Json
+from slipway.reference import not_a_reference
 
 HOME = "/home/slipway"
 """Where the code lies in the image. Writable for group 0, so also under the arbitrary user ids of OpenShift."""
+PIP_CACHE = "/dev/slipway-pip"
+"""Where pip's cache is mounted. Under /dev, which is no part of an image: elsewhere older BuildKits leave the empty
+folder that they mounted on, and the image would not be the one that is built without mounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +54,21 @@ def base_image(config: Mapping[str, Json], python_version: str) -> Base:
 
 
 def generated_dockerfile(
-    *, entry_point: Sequence[str], needs: Dependencies, base: Base, python_version: str, user: str
+    *,
+    entry_point: Sequence[str],
+    needs: Dependencies,
+    base: Base,
+    python_version: str,
+    user: str,
+    cache_mounts: bool = False,
 ) -> str:
     """The text: base, Python where it is missing, dependencies, code, user, entry point.
 
-    `user` is numeric, `uid:gid`: there need be no such name in the base image.
+    `user` is numeric, `uid:gid`: there need be no such name in the base image. With `cache_mounts`, for BuildKit, what
+    pip has downloaded or built is kept beside the image for the next build; the image that is made is the same.
     """
     code = f"COPY --chown={user} . ."
-    install = _install(needs)
+    install = _install(needs, cache_mounts)
     if needs.whole_tree or not all(_PLAIN_PATH.fullmatch(file) for file in needs.files):
         steps = [code, *install]
     else:
@@ -77,6 +88,23 @@ def generated_dockerfile(
     return "\n".join(lines) + "\n"
 
 
+def starting_images(text: str) -> tuple[str, ...]:
+    """What a Dockerfile's FROM lines name, in their order and as they are written; its own stages are left out."""
+    images: list[str] = []
+    stages = set()
+    for found in _FROM.finditer(_CONTINUED.sub(" ", text)):
+        if found["image"].lower() not in stages and found["image"] not in images:
+            images.append(found["image"])
+        if found["stage"]:
+            stages.add(found["stage"].lower())
+    return tuple(images)
+
+
+_CONTINUED = re.compile(r"\\[ \t]*\r?\n")
+_FROM = re.compile(
+    r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(?P<image>\S+)(?:[ \t]+AS[ \t]+(?P<stage>\S+))?",
+    re.IGNORECASE | re.MULTILINE,
+)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 """Of COPY's arguments: no space, variable or wildcard in it."""
 
@@ -93,33 +121,21 @@ def _python(version: str) -> list[str]:
     ]
 
 
-def _install(needs: Dependencies) -> list[str]:
+def _install(needs: Dependencies, cache_mounts: bool) -> list[str]:
     if not needs:
         return []
     # In an image nobody else manages the packages, whatever the base image's distribution says (PEP 668).
-    arguments = shlex.join(needs.arguments)
-    return [f"RUN PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir {arguments}"]
-
-
-# The grammar of https://pkg.go.dev/github.com/distribution/reference, with sha256 as the only digest.
-_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_REFERENCE = re.compile(
-    rf"(?:{_HOST}(?:\.{_HOST})*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
-)
-_MAX_NAME = 255
+    install = "PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install"
+    if cache_mounts:
+        install = f"--mount=type=cache,target={PIP_CACHE} {install} --cache-dir {PIP_CACHE}"
+    else:
+        install = f"{install} --no-cache-dir"
+    return [f"RUN {install} {shlex.join(needs.arguments)}"]
 
 
 def _reference(value: Json, field: str) -> str:
     if not isinstance(value, str):
         raise Invalid(Problem(field, "must be a string, a Docker image reference", value))
-    if re.search(r"[\s#]", value):
-        raise Invalid(Problem(field, "Docker image references cannot contain whitespace or '#'", value))
-    name, at, digest = value.partition("@")
-    if at and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise Invalid(Problem(field, "the digest must be sha256: and 64 hex digits", value))
-    if len(name) > _MAX_NAME or not _REFERENCE.fullmatch(value):
-        fix = "Write it as in `docker pull`: registry.example.com/team/image:tag"
-        raise Invalid(Problem(field, "is not a valid Docker image reference", value, fix))
+    if rule := not_a_reference(value):
+        raise Invalid(Problem(field, rule, value, "Write it as in `docker pull`: registry.example.com/team/image:tag"))
     return value

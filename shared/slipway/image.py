@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from slipway import context as contexts
@@ -33,9 +35,21 @@ OWN_DOCKERFILE = "Dockerfile.wandb"
 not: many repositories have one for something else."""
 
 
+class Choice(StrEnum):
+    """Whose Dockerfile it is."""
+
+    JOB = "job"
+    """The one that the job, or its submitter with -D, names."""
+    BESIDE = "beside"
+    """OWN_DOCKERFILE beside the entry point's file."""
+    GENERATED = "generated"
+    NONE = "none"
+    """The builder needs none."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImagePlan:
-    """A build that could be started. `context` and `entry_point` do not decide the image; the rest does."""
+    """A build that could be started. What `inputs` names decides the image; the rest tells of it, or of its run."""
 
     builder: str
     context: Path
@@ -52,6 +66,17 @@ class ImagePlan:
     """`linux/amd64`; None is the builder's own."""
     python_version: str | None = None
     """`3.11`; None where a Dockerfile of the job's own decides."""
+    cached_dockerfile: str = ""
+    """A generated Dockerfile once more, with cache mounts. They change nothing in the image, and so not its tag."""
+    choice: Choice = Choice.NONE
+    dockerfile_path: str = ""
+    """Of a Dockerfile that lies in the source, relative to its build context."""
+    user: str = ""
+    """`uid:gid` of a generated Dockerfile, where it stands in the text."""
+
+    def dockerfile_for(self, *, cache_mounts: bool) -> str:
+        """The text to give to a builder that does, or does not, understand `RUN --mount=type=cache`."""
+        return (self.cached_dockerfile if cache_mounts else "") or self.dockerfile
 
     @property
     def tag(self) -> str:
@@ -99,23 +124,61 @@ def plan(
         return ImagePlan(builder, root, found, job.entry_point, python_version=_python(job, default_python))
     build_args, platform = _build_args(config), _platform(config)
     if job.dockerfile is not None:
-        text = _job_dockerfile(root, job.dockerfile)
-        return ImagePlan(builder, root, _entries(root), job.entry_point, text, "", build_args, platform)
+        return ImagePlan(
+            builder,
+            root,
+            _entries(root),
+            job.entry_point,
+            _job_dockerfile(root, job.dockerfile),
+            build_args=build_args,
+            platform=platform,
+            choice=Choice.JOB,
+            dockerfile_path=job.dockerfile,
+        )
     folder = entrypoint.folder(job.entry_point)
-    beside = contexts.locate(root, str(folder / OWN_DOCKERFILE))
+    own = str(folder / OWN_DOCKERFILE)
+    beside = contexts.locate(root, own)
     if beside is not None:
-        text, root = _read(beside), beside.parent
-        entry_point = entrypoint.relative_to(job.entry_point, folder)
-        return ImagePlan(builder, root, _entries(root), entry_point, text, "", build_args, platform)
+        # Not the parent of `beside`: where it is a link, that is another folder.
+        root = contexts.locate(root, str(folder)) or root
+        return ImagePlan(
+            builder,
+            root,
+            _entries(root),
+            entrypoint.relative_to(job.entry_point, folder),
+            _read(beside),
+            build_args=build_args,
+            platform=platform,
+            choice=Choice.BESIDE,
+            dockerfile_path=own,
+        )
     _require_entry_point(job, ", or give a Dockerfile (-D)")
     found = _entries(root)
     entrypoint.require(job.entry_point, root, found)
     version = _python(job, default_python)
     base = base_image(config, version)
-    text = generated_dockerfile(
-        entry_point=job.entry_point, needs=dependencies(root, found), base=base, python_version=version, user=user
+    write = partial(
+        generated_dockerfile,
+        entry_point=job.entry_point,
+        needs=dependencies(root, found),
+        base=base,
+        python_version=version,
+        user=user,
     )
-    return ImagePlan(builder, root, found, job.entry_point, text, base.image, build_args, platform, version)
+    return ImagePlan(
+        builder,
+        root,
+        found,
+        job.entry_point,
+        write(),
+        base.image,
+        build_args,
+        platform,
+        version,
+        cached_dockerfile=write(cache_mounts=True),
+        choice=Choice.GENERATED,
+        user=user,
+    )
 
 
 def name_of(job: Job) -> str:

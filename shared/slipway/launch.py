@@ -11,20 +11,23 @@ from collections.abc import Mapping
 
 from slipway import macros
 from slipway.errors import Invalid, Problem
-from slipway.model import ImageSource, Item, Json, Launch, RunRef
+from slipway.model import Code, ImageSource, Item, Json, Launch, RunRef
 
 MAX_VARIABLE = 32670
-"""Characters of one variable on most backends, W&B's figure. SageMaker's is 512."""
+"""Characters of one variable on most backends, W&B's figure."""
+LIMITS = {"sagemaker": 512}
+"""Resource → characters of one variable, where the backend takes fewer.
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html"""
 
 
-def launch(item: Item, *, base_url: str | None = None, limit: int = MAX_VARIABLE) -> Launch:
+def launch(item: Item, *, base_url: str | None = None) -> Launch:
     """What a target needs to start this attempt of the item.
 
-    `base_url` is the W&B server that the run reports to, None for W&B's own default. `limit`, in characters, is how
-    long one environment variable may be there. Raises Invalid with every macro that cannot be filled in, and
-    when the item has no image yet.
+    `base_url` is the W&B server that the run reports to, None for W&B's own default. Raises Invalid with every macro
+    that cannot be filled in, and when the item has no image yet.
     """
     submission = item.submission
+    limit = LIMITS.get(item.resource, MAX_VARIABLE)
     if item.image is None:
         raise Invalid(Problem("image", "is not known yet", fix="The item's source must be prepared first."))
     run_name = submission.name or item.run_id
@@ -44,7 +47,7 @@ def launch(item: Item, *, base_url: str | None = None, limit: int = MAX_VARIABLE
         run=RunRef(item.id, item.attempt, item.backend_id),
         run_id=item.run_id,
         image=item.image,
-        command=(*(item.entry_point or submission.job.entry_point), *submission.args),
+        entry_point=item.entry_point or submission.job.entry_point,
         args=submission.args,
         env=_environment(item, project, base_url, limit),
         secrets={"WANDB_API_KEY": "WANDB_API_KEY"},
@@ -52,7 +55,24 @@ def launch(item: Item, *, base_url: str | None = None, limit: int = MAX_VARIABLE
         entity=submission.entity,
         project=project,
         run_name=run_name,
+        overriding=submission.overrides_entry_point,
+        code=_code(item),
+        services=_services(item, table),
     )
+
+
+def _code(item: Item) -> Code | None:
+    source = item.submission.job.source
+    if not item.mounts_code or item.revision is None or isinstance(source, ImageSource):
+        return None
+    # An image that was made for this job has what it needs; a queue's base image serves many.
+    install = item.submission.job.base_image is None
+    return Code(source, item.revision, item.submission.working_dir, install=install)
+
+
+def _services(item: Item, table: Mapping[str, str | None]) -> tuple[Mapping[str, Json], ...]:
+    services = [service["config"] for service in item.submission.additional_services]
+    return tuple(macros.expand(services, table, "additional_services"))
 
 
 def chunked(name: str, text: str, limit: int) -> dict[str, str]:
@@ -88,7 +108,9 @@ def _environment(item: Item, project: str, base_url: str | None, limit: int) -> 
         **chunked("WANDB_CONFIG", _json(submission.run_config), limit),
         **chunked("WANDB_LAUNCH_FILE_OVERRIDES", _json(submission.files), limit),
         # W&B's reader knows no chunks of this one.
-        "WANDB_ARTIFACTS": _json(submission.artifacts),
+        "WANDB_ARTIFACTS": _json(
+            {**({"_wandb_job": submission.wandb_job} if submission.wandb_job else {}), **submission.artifacts}
+        ),
     }
 
 

@@ -120,6 +120,10 @@ class Job:
     build_context: str | None = None
     python_version: str | None = None
     """`3.11`; None is the version Slipway itself runs on."""
+    base_image: str | None = None
+    """An image in which the code is mounted as it is, instead of an image that is built of it."""
+    user_id: int | None = None
+    """Whom a generated image runs as; None is 1000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,14 @@ class Submission:
     template_variables: Mapping[str, Json] = field(default_factory=dict)
     priority: int = DEFAULT_PRIORITY
     args: tuple[str, ...] = ()
+    overrides_entry_point: bool = True
+    """The job's entry point is the submission's own word, and goes over a command that the queue's config has."""
+    working_dir: str | None = None
+    """Of mounted code: the folder to start in, relative to its root."""
+    wandb_job: str | None = None
+    """The W&B job artifact that it runs, `entity/project/name:alias`, where it runs one."""
+    additional_services: tuple[Mapping[str, Json], ...] = ()
+    """Kubernetes manifests to create beside the run."""
     run_config: Mapping[str, Json] = field(default_factory=dict)
     artifacts: Mapping[str, Json] = field(default_factory=dict)
     files: Mapping[str, Json] = field(default_factory=dict)
@@ -156,12 +168,14 @@ class TemplateVariable:
     """A hole `{{name}}` in a queue's config and what may fill it."""
 
     type: str
-    """string, integer, number or boolean."""
+    """string, integer, number, boolean or array."""
     default: Json = None
     enum: tuple[Json, ...] | None = None
     minimum: float | None = None
     maximum: float | None = None
     description: str = ""
+    items: TemplateVariable | None = None
+    """What each element of an array must be. `minimum` and `maximum` then count the elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +216,8 @@ class Queue:
     """How often a preempted run is resumed."""
     paused: bool = False
     """Nothing more starts; submissions are taken."""
+    secure_mode: bool = False
+    """Submitters may set neither entry point nor command, whatever the queue opens; W&B's own word for it."""
     draining: bool = False
     """No more submissions are taken; what is there goes on to its end."""
     version: int = 0
@@ -262,6 +278,8 @@ class Item:
     builder: Mapping[str, Json] = field(default_factory=dict)
     timeouts: Timeouts = Timeouts()
     priority: int = DEFAULT_PRIORITY
+    mounts_code: bool = False
+    """Its image is a base image in which its code is mounted: nothing is built."""
     capped: bool = True
     """Whether the queue had a cap when this item was admitted, so that a slot is released iff one was taken."""
     state: State = State.PENDING
@@ -318,7 +336,7 @@ class Item:
     @property
     def built(self) -> bool:
         """Its image comes from a source, so Slipway sees to it that the image exists."""
-        return not isinstance(self.submission.job.source, ImageSource)
+        return not (self.mounts_code or isinstance(self.submission.job.source, ImageSource))
 
     @property
     def slot(self) -> str:
@@ -431,22 +449,50 @@ class RunRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """Code that is mounted in a base image when the run starts, instead of being built into one."""
+
+    source: GitSource | ArchiveSource
+    revision: str
+    """The full commit id, or the archive's sha256."""
+    working_dir: str | None = None
+    """Where the run starts, relative to the root of the code."""
+    install: bool = False
+    """Whether the run installs its dependencies first: the base image is one that nobody chose for this job."""
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Everything a target needs to start a run. Nothing in it is secret: `secrets` maps a variable to a reference."""
 
     run: RunRef
     run_id: str
     image: str
-    command: tuple[str, ...]
-    """Entry point and arguments; empty for an image's own entry point without arguments."""
+    entry_point: tuple[str, ...]
+    """What to run; empty for an image's own entry point."""
     args: tuple[str, ...]
-    """The submission's arguments alone, for targets that keep them apart from the entry point."""
+    """The submission's arguments."""
     env: Mapping[str, str]
     secrets: Mapping[str, str]
     resource_args: Mapping[str, Json]
     entity: str
     project: str
     run_name: str
+    overriding: bool = True
+    """The entry point goes over a command that the resource args have."""
+    code: Code | None = None
+    services: tuple[Mapping[str, Json], ...] = ()
+    """Kubernetes manifests to create beside it, their macros filled in."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Entry point and arguments as one; empty for an image's own entry point without arguments."""
+        return (*self.entry_point, *self.args)
+
+    @property
+    def provided(self) -> bool:
+        """The image was submitted, and not built of a source."""
+        return "WANDB_DOCKER" in self.env
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from slipway.model import (
     State,
     Topic,
 )
+from slipway.render.surroundings import Surroundings
 
 
 class Clock(Protocol):
@@ -197,6 +198,11 @@ class Registry(Protocol):
 class Builder(Protocol):
     """Makes images. Starting and finishing are apart: nobody waits in a function."""
 
+    @property
+    def cache_mounts(self) -> bool:
+        """Whether it understands `RUN --mount=type=cache` in a Dockerfile."""
+        ...
+
     def image(self, name: str, tag: str) -> str:
         """The full reference under which this builder will leave an image."""
         ...
@@ -274,4 +280,6 @@ class Ports:
     """resource → builder type, for a queue that names none (S8)."""
     base_url: str | None = None
     """The W&B server that runs report to; None is W&B's own default."""
+    around: Surroundings = field(default_factory=Surroundings)
+    """What is known of the cluster, the account or the project where runs run."""
     watchers: Callable[[], Sequence[Watcher]] = field(default=lambda: ())

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 
 from slipway import macros
+from slipway.builders import read_builder
 from slipway.documents import Reader, join, split
 from slipway.errors import Problem, nearest
 from slipway.model import MAX_RESUMES, Failure, Json, Queue, TemplateVariable, Timeouts
@@ -17,7 +18,6 @@ from slipway.resources import RESOURCES, read_resource, unwrap
 from slipway.spec import ENTITY_LENGTH, QUEUE_LENGTH
 from slipway.template import TYPES, VARIABLE_NAME, conform, placeholders
 
-BUILDERS = ("docker", "kaniko", "noop", "environment")
 MAX_RETRIES = 10
 _MOST_RESUMES = 1000
 """A preemption costs nobody anything but time: a spot queue may want many, but not without end."""
@@ -28,9 +28,10 @@ TYPE_ALIASES = {"float": "number"}
 _FIELDS = (
     *("name", "entity", "resource", "resource_args", "config", "template_variables", "overridable_fields"),
     *("max_jobs", "prioritization", "prioritization_mode", "builder", "timeouts", "retries"),
-    *("max_resumes", "paused", "draining"),
+    *("max_resumes", "paused", "secure_mode", "draining"),
 )
-_SCHEMA = ("type", "default", "enum", "minimum", "maximum", "description", "title")
+_SCHEMA = ("type", "default", "enum", "minimum", "maximum", "description", "title", "items", "minItems", "maxItems")
+_ELEMENT = ("type", "enum", "minimum", "maximum")
 
 
 def parse_queue(document: Mapping[str, Json], *, entity: str | None = None) -> Queue:
@@ -59,10 +60,17 @@ def parse_queue(document: Mapping[str, Json], *, entity: str | None = None) -> Q
         retries=_retries(reader),
         max_resumes=_max_resumes(reader),
         paused=reader.flag("paused") or False,
+        secure_mode=reader.flag("secure_mode") or False,
         draining=reader.flag("draining") or False,
     )
     reader.finish()
     return queue
+
+
+def is_queue_file(document: Mapping[str, Json]) -> bool:
+    """Whether it is a queue file of Slipway's, and not the bare config that W&B's app shows: all of its fields are such
+    a file's, and the config stands in one of its own."""
+    return bool(document.keys() & {"resource_args", "config", "resource"}) and document.keys() <= set(_FIELDS)
 
 
 def queue_document(queue: Queue) -> dict[str, Json]:
@@ -84,6 +92,7 @@ def queue_document(queue: Queue) -> dict[str, Json]:
         "retries": dict(queue.retries),
         "max_resumes": queue.max_resumes,
         "paused": queue.paused,
+        "secure_mode": queue.secure_mode,
         "draining": queue.draining,
     }
 
@@ -143,6 +152,11 @@ def _variable(schema: Reader, description: str) -> TemplateVariable | None:
         elif word is not None:
             schema.problem("type", "is not a type", word, nearest(word, TYPES))
         return None
+    if kind == "array":
+        return _array(schema, description)
+    for field in ("items", "minItems", "maxItems"):
+        if schema.has(field):
+            schema.problem(field, f"is for arrays, and the type is {kind}")
     minimum, maximum = schema.number("minimum"), schema.number("maximum")
     if kind not in ("integer", "number"):
         for field in ("minimum", "maximum"):
@@ -150,7 +164,27 @@ def _variable(schema: Reader, description: str) -> TemplateVariable | None:
                 schema.problem(field, f"is for numbers, and the type is {kind}")
     elif minimum is not None and maximum is not None and minimum > maximum:
         schema.problem("minimum", f"is greater than maximum, {maximum}", minimum)
-    variable = TemplateVariable(kind, None, _enum(schema, kind), minimum, maximum, description)
+    return _with_default(schema, TemplateVariable(kind, None, _enum(schema, kind), minimum, maximum, description))
+
+
+def _array(schema: Reader, description: str) -> TemplateVariable:
+    """A list, in JSON Schema's words: `items`, `minItems`, `maxItems`."""
+    for field in ("enum", "minimum", "maximum"):
+        if schema.has(field):
+            schema.problem(field, "is not for arrays", fix="Put it into items, or use minItems and maxItems.")
+    items = None
+    if schema.has("items"):
+        element = schema.within("items", _ELEMENT)
+        items = None if element.fields.get("type") == "array" else _variable(element, "")
+        if element.fields.get("type") == "array":
+            element.problem("type", "is an array within an array")
+    minimum, maximum = schema.number("minItems"), schema.number("maxItems")
+    if minimum is not None and maximum is not None and minimum > maximum:
+        schema.problem("minItems", f"is greater than maxItems, {maximum}", minimum)
+    return _with_default(schema, TemplateVariable("array", None, None, minimum, maximum, description, items))
+
+
+def _with_default(schema: Reader, variable: TemplateVariable) -> TemplateVariable:
     default = schema.fields.get("default")
     if default is None:
         return variable
@@ -224,20 +258,8 @@ def _builder(reader: Reader, config: Mapping[str, Json], path: str) -> Mapping[s
     inside = Reader(config, config, path, reader.problems)
     merged: dict[str, Json] = {}
     for owner in (inside, reader):
-        builder = owner.mapping("builder")
-        _check_builder(Reader(builder, builder, owner.at("builder"), reader.problems))
-        merged |= builder
+        merged |= read_builder(owner.mapping("builder"), owner.at("builder"), reader.problems)
     return merged
-
-
-def _check_builder(builder: Reader) -> None:
-    kind = builder.text("type")
-    if kind is not None and kind not in BUILDERS:
-        builder.problem("type", "is not a builder", kind, nearest(kind, BUILDERS))
-    for field in ("destination", "platform", "base_image"):
-        builder.text(field)
-    accelerator = builder.mapping("accelerator")
-    Reader(accelerator, accelerator, builder.at("accelerator"), builder.problems).text("base_image")
 
 
 def _timeouts(reader: Reader) -> Timeouts:
@@ -278,11 +300,13 @@ def _max_resumes(reader: Reader) -> int:
 
 
 def _schema(variable: TemplateVariable) -> dict[str, Json]:
+    least, most = ("minItems", "maxItems") if variable.type == "array" else ("minimum", "maximum")
     schema = {
         "type": variable.type,
         "default": variable.default,
         "enum": None if variable.enum is None else list(variable.enum),
-        "minimum": variable.minimum,
-        "maximum": variable.maximum,
+        least: variable.minimum,
+        most: variable.maximum,
+        "items": None if variable.items is None else _schema(variable.items),
     }
     return {word: value for word, value in schema.items() if value is not None}

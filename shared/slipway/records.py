@@ -84,6 +84,7 @@ def changing_part(item: Item) -> str:
         "lease": _lease_record(item.lease),
         "priority": item.priority,
         "capped": item.capped,
+        "mounts_code": item.mounts_code,
         "attempt": item.attempt,
         "resumes": item.resumes,
         "retried": item.retried,
@@ -115,15 +116,7 @@ def queue_to_json(queue: Queue) -> str:
             "resource": queue.resource,
             "config": queue.config,
             "template_variables": {
-                name: {
-                    "type": variable.type,
-                    "default": variable.default,
-                    "enum": variable.enum,
-                    "minimum": variable.minimum,
-                    "maximum": variable.maximum,
-                    "description": variable.description,
-                }
-                for name, variable in queue.template_variables.items()
+                name: _variable_record(variable) for name, variable in queue.template_variables.items()
             },
             "overridable_fields": queue.overridable_fields,
             "max_jobs": queue.max_jobs,
@@ -134,6 +127,7 @@ def queue_to_json(queue: Queue) -> str:
             "max_resumes": queue.max_resumes,
             "paused": queue.paused,
             "draining": queue.draining,
+            "secure_mode": queue.secure_mode,
         }
     )
 
@@ -200,6 +194,18 @@ def _parsed(noun: str, text: str, build: Callable[[dict[str, Json]], Record]) ->
         ) from error
 
 
+def _variable_record(variable: TemplateVariable) -> dict[str, Json]:
+    return {
+        "type": variable.type,
+        "default": variable.default,
+        "enum": variable.enum,
+        "minimum": variable.minimum,
+        "maximum": variable.maximum,
+        "description": variable.description,
+        "items": None if variable.items is None else _variable_record(variable.items),
+    }
+
+
 def _lease_record(lease: Lease | None) -> dict[str, Json] | None:
     return None if lease is None else {"act": lease.act, "until": lease.until}
 
@@ -230,6 +236,10 @@ def _submission_record(submission: Submission) -> dict[str, Json]:
         "template_variables": submission.template_variables,
         "priority": submission.priority,
         "args": submission.args,
+        "overrides_entry_point": submission.overrides_entry_point,
+        "working_dir": submission.working_dir,
+        "wandb_job": submission.wandb_job,
+        "additional_services": submission.additional_services,
         "run_config": submission.run_config,
         "artifacts": submission.artifacts,
         "files": submission.files,
@@ -239,6 +249,8 @@ def _submission_record(submission: Submission) -> dict[str, Json]:
             "dockerfile": job.dockerfile,
             "build_context": job.build_context,
             "python_version": job.python_version,
+            "base_image": job.base_image,
+            "user_id": job.user_id,
             "source": _source_record(job.source),
         },
     }
@@ -275,6 +287,7 @@ def _item(record: dict[str, Json]) -> Item:
         timeouts=_timeouts(get("timeouts")),
         priority=get("priority", DEFAULT_PRIORITY),
         capped=get("capped", True),
+        mounts_code=get("mounts_code", False),
         state=_STATES[get("state", "pending")],
         reason=get("reason", ""),
         stage=_STAGES[get("stage")],
@@ -324,13 +337,14 @@ def _queue(record: dict[str, Json]) -> Queue:
         max_resumes=get("max_resumes", MAX_RESUMES),
         paused=get("paused", False),
         draining=get("draining", False),
+        secure_mode=get("secure_mode", False),
         version=get("version", 0),
     )
 
 
 def _variable(record: dict[str, Json]) -> TemplateVariable:
     get = record.get
-    enum = get("enum")
+    enum, items = get("enum"), get("items")
     return TemplateVariable(
         type=record["type"],
         default=get("default"),
@@ -338,6 +352,7 @@ def _variable(record: dict[str, Json]) -> TemplateVariable:
         minimum=get("minimum"),
         maximum=get("maximum"),
         description=get("description", ""),
+        items=None if items is None else _variable(items),
     )
 
 
@@ -395,6 +410,10 @@ def _submission(record: dict[str, Json]) -> Submission:
         template_variables=get("template_variables") or {},
         priority=get("priority", DEFAULT_PRIORITY),
         args=tuple(get("args") or ()),
+        overrides_entry_point=get("overrides_entry_point", True),
+        working_dir=get("working_dir"),
+        wandb_job=get("wandb_job"),
+        additional_services=tuple(get("additional_services") or ()),
         run_config=get("run_config") or {},
         artifacts=get("artifacts") or {},
         files=get("files") or {},
@@ -410,6 +429,8 @@ def _job(record: dict[str, Json]) -> Job:
         dockerfile=get("dockerfile"),
         build_context=get("build_context"),
         python_version=get("python_version"),
+        base_image=get("base_image"),
+        user_id=get("user_id"),
     )
 
 

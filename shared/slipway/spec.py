@@ -1,7 +1,8 @@
 """Launch specs: what a submitter sends, in W&B's words and a few of ours, becomes a Submission or a list of problems.
 
 The words are those of W&B's `wandb launch` (its launch spec, what is pushed on a run queue). Ours are `uri` for a git
-repository or an archive with its `sha256`, `build_context`, `priority` and `idempotency_key`.
+repository or an archive with its `sha256`; `entry_point`, `build_context` and `base_image`, which W&B keeps in the
+job's file; `job` may be that file, and `job_artifact` says where it came from; `priority` and `idempotency_key`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from slipway.documents import Reader, join
-from slipway.errors import Problem
+from slipway.documents import Reader, check_json, join
+from slipway.errors import Invalid, Problem
+from slipway.jobs import job_fields, read_job
 from slipway.model import DEFAULT_PRIORITY, ArchiveSource, GitSource, ImageSource, Job, Json, Source, Submission
+from slipway.reference import not_a_reference
 from slipway.resources import read_resource, unwrap
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
@@ -28,10 +31,23 @@ MAX_ARTIFACTS = 32670
 
 _FIELDS = (
     *("entity", "project", "queue", "queue_entity", "name", "run_id", "author", "sweep_id", "idempotency_key"),
-    *("uri", "git", "sha256", "docker", "image_uri", "job", "build_context", "python_version"),
-    *("resource", "resource_args", "template_variables", "priority", "overrides"),
+    *("uri", "git", "sha256", "docker", "image_uri", "job", "entry_point", "build_context", "base_image"),
+    *("dockerfile", "python_version", "resource", "resource_args", "template_variables", "priority", "overrides"),
+    *("additional_services", "job_artifact"),
 )
-_OVERRIDES = ("args", "run_config", "entry_point", "dockerfile", "artifacts", "files")
+_OVERRIDES = ("args", "run_config", "entry_point", "dockerfile", "artifacts", "files", "working_dir")
+_SCHEDULER = "placeholder-uri-scheduler"
+"""The `uri` under which `wandb launch-sweep` puts a sweep's scheduler on a queue."""
+_NOT_A_SUBMITTERS = {
+    "_wandb_api_key": (
+        "is a secret, and would be kept with the item",
+        "Keep it in Slipway's secrets; runs get it there.",
+    ),
+    "_resume_count": ("is W&B's own count of preemptions", "Remove it: Slipway counts by itself."),
+    "builder": ("is the queue's alone", "Remove it; the queue's owner says how images are built."),
+    "registry": ("is read by no W&B agent either", "Remove it; the queue's builder.destination says where images go."),
+}
+"""Fields that W&B's agent writes or reads in a launch spec: the rule, and the way out. No value is shown."""
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -44,7 +60,7 @@ def parse_submission(
 
     Total: any value gives a Submission or Invalid with every problem found.
     """
-    reader = Reader.of(document, _FIELDS)
+    reader = _reader(document)
     reader.fields = _with_defaults(reader.fields, entity=entity, project=project)
     overrides = reader.within("overrides", _OVERRIDES)
     resource, resource_args = _resource_args(reader)
@@ -63,6 +79,10 @@ def parse_submission(
         template_variables=reader.mapping("template_variables"),
         priority=_priority(reader),
         args=overrides.strings("args"),
+        overrides_entry_point=overrides.has("entry_point") or not reader.has("entry_point"),
+        working_dir=_relative(overrides, "working_dir"),
+        wandb_job=reader.text("job_artifact", 512),
+        additional_services=_services(reader),
         run_config=overrides.mapping("run_config"),
         artifacts=_artifacts(overrides),
         files=_files(overrides),
@@ -82,7 +102,10 @@ def submission_document(submission: Submission) -> dict[str, Json]:
         "queue_entity": submission.queue_entity,
         "name": submission.name,
         **_source_document(job.source),
+        "job_artifact": submission.wandb_job,
+        "entry_point": [] if submission.overrides_entry_point else list(job.entry_point),
         "build_context": job.build_context,
+        "base_image": job.base_image,
         "python_version": job.python_version,
         "resource": submission.resource,
         "resource_args": _wrapped(submission.resource, submission.resource_args),
@@ -90,8 +113,9 @@ def submission_document(submission: Submission) -> dict[str, Json]:
         "priority": submission.priority,
         "overrides": _filled(
             {
-                "entry_point": list(job.entry_point),
+                "entry_point": list(job.entry_point) if submission.overrides_entry_point else [],
                 "dockerfile": job.dockerfile,
+                "working_dir": submission.working_dir,
                 "args": list(submission.args),
                 "run_config": dict(submission.run_config),
                 "artifacts": dict(submission.artifacts),
@@ -102,8 +126,70 @@ def submission_document(submission: Submission) -> dict[str, Json]:
         "author": submission.author,
         "sweep_id": submission.sweep_id,
         "idempotency_key": submission.idempotency_key,
+        "additional_services": [dict(service) for service in submission.additional_services],
     }
+    if job.user_id is not None:
+        document["docker"] = {**document.get("docker", {}), "user_id": job.user_id}
     return _filled(document)
+
+
+def is_scheduler(document: Mapping[str, Json]) -> bool:
+    """Whether a launch spec is a W&B sweep's scheduler: a process that would watch over the sweep.
+
+    As W&B's agent tells: the placeholder is its source, and on `local-process` a job, or the command `wandb scheduler`.
+    """
+    if document.get("uri") != _SCHEDULER:
+        return False
+    if document.get("resource") != "local-process" or document.get("job"):
+        return True
+    overrides = document.get("overrides")
+    command = overrides.get("entry_point") if isinstance(overrides, Mapping) else None
+    return isinstance(command, list) and len(command) > 2 and command[:2] == ["wandb", "scheduler"]
+
+
+def _reader(document: Mapping[str, Json]) -> Reader:
+    """Of the document, a job file that it carries spelled out. Raises Invalid for what is no launch spec at all."""
+    check_json(document)
+    if not isinstance(document, Mapping):
+        raise Invalid(Problem("document", "must be a mapping of fields to values", document))
+    problems = [
+        Problem(field, rule, fix=fix)
+        for field, (rule, fix) in _NOT_A_SUBMITTERS.items()
+        if document.get(field) not in (None, {}, 0)
+    ]
+    rest = {field: value for field, value in document.items() if field not in _NOT_A_SUBMITTERS}
+    reader = Reader(rest, _FIELDS, "", problems)
+    job = rest.get("job")
+    sources = [field for field in ("uri", "image_uri") if reader.has(field)]
+    if isinstance(rest.get("docker"), Mapping) and rest["docker"].get("docker_image"):
+        sources.append("docker.docker_image")
+    if job is not None and sources:
+        reader.problem("job", f"is given, and {sources[0]} too", fix="A job has one source: remove all but one.")
+    elif isinstance(job, Mapping):
+        given = {field: value for field, value in rest.items() if field != "job" and value not in (None, {}, [], "")}
+        reader.fields = {**job_fields(read_job(reader, "job")), **given}
+    elif job is not None:
+        rule = "names a W&B job, whose file lies with W&B and which only Slipway's W&B gateway can read"
+        fix = "Give the job's file (wandb-job.json) as job, or its code as uri, or its image as docker.docker_image."
+        reader.problem("job", rule, job, fix)
+    return reader
+
+
+def _services(reader: Reader) -> tuple[Mapping[str, Json], ...]:
+    """`[{name, config: manifest}]`, as W&B has it."""
+    services = reader.fields.get("additional_services") or []
+    if not isinstance(services, list):
+        reader.problem("additional_services", "must be a list of manifests, each as config", services)
+        return ()
+    found = []
+    for index, service in enumerate(services):
+        where = f"additional_services[{index}]"
+        if not isinstance(service, Mapping) or not isinstance(service.get("config"), Mapping):
+            reader.problem(where, "must be a mapping with the manifest as config", service)
+            continue
+        Reader(service, ("name", "config"), reader.at(where), reader.problems).text("name")
+        found.append(service)
+    return tuple(found)
 
 
 def _with_defaults(fields: Mapping[str, Json], **defaults: str | None) -> Mapping[str, Json]:
@@ -120,33 +206,54 @@ def _resource_args(reader: Reader) -> tuple[str | None, Mapping[str, Json]]:
 
 def _job(reader: Reader, overrides: Reader) -> Job:
     git = reader.within("git", ("version",))
+    docker = reader.within("docker", ("docker_image", "user_id"))
     version = git.text("version", 255)
-    source = _source(reader, version)
+    source = _source(reader, docker, version)
     if isinstance(source, ImageSource):
-        for owner, field in ((overrides, "dockerfile"), (reader, "build_context"), (reader, "python_version")):
-            if owner.has(field):
+        for owner, field in (
+            *((overrides, "dockerfile"), (overrides, "working_dir"), (reader, "build_context")),
+            *((reader, "base_image"), (reader, "python_version"), (reader, "dockerfile")),
+        ):
+            if owner.has(field) and not reader.has("job"):
                 owner.problem(field, "says how to build an image, and the image is given", fix="Remove one of the two.")
     if version is not None and isinstance(source, ImageSource | ArchiveSource):
         git.problem("version", "is for git repositories, and no git repository is given", version, "Remove it.")
     return Job(
         # The stand-in is never seen: where there is no usable source there is a problem, and `finish` raises.
         source=source or ImageSource(""),
-        entry_point=_entry_point(overrides),
-        dockerfile=_relative(overrides, "dockerfile"),
+        entry_point=_entry_point(overrides) or _entry_point(reader),
+        dockerfile=_relative(overrides, "dockerfile") or _relative(reader, "dockerfile"),
         build_context=_relative(reader, "build_context"),
         python_version=reader.matching("python_version", _PYTHON, "must be a Python version such as '3.11'"),
+        base_image=_base_image(reader),
+        user_id=_user_id(docker),
     )
 
 
-def _source(reader: Reader, version: str | None) -> Source | None:
+def _base_image(reader: Reader) -> str | None:
+    image = reader.text("base_image", 512)
+    if image is not None and (rule := not_a_reference(image)):
+        reader.problem("base_image", rule, image, "Write it as in `docker pull`: registry.example.com/team/image:tag")
+    return image
+
+
+def _user_id(docker: Reader) -> int | None:
+    value = docker.fields.get("user_id")
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 31):
+        return value
+    docker.problem("user_id", "must be a user's number, and not root's", value, "Leave it out for 1000.")
+    return None
+
+
+def _source(reader: Reader, docker: Reader, version: str | None) -> Source | None:
     """Where the code comes from; None, with a problem, where that cannot be said."""
-    image = _image(reader)
-    if reader.has("job"):
-        rule = "is a W&B job artifact, which only submissions through Slipway's W&B gateway can name"
-        fix = "Give the job's code as uri, or its image as docker.docker_image."
-        reader.problem("job", rule, reader.fields["job"], fix)
+    image = _image(reader, docker)
     if reader.has("uri") and image is not None:
         reader.problem("uri", "is given, and an image too", fix="A job has a source or an image: remove one of them.")
+    if is_scheduler(reader.fields):
+        rule = "is a W&B sweep's scheduler: a process that would hold a slot for as long as the sweep lasts"
+        reader.problem("uri", rule, fix="Slipway needs none: a sweep is stepped when one of its runs ends.")
+        return None
     if not (reader.has("uri") or reader.has("job") or image is not None):
         fix = "Give uri (a git repository or an archive) or docker.docker_image."
         reader.problem("uri", "is missing, and an image too", fix=fix)
@@ -162,9 +269,8 @@ def _source(reader: Reader, version: str | None) -> Source | None:
     return GitSource(uri, version)
 
 
-def _image(reader: Reader) -> str | None:
+def _image(reader: Reader, docker: Reader) -> str | None:
     """The image, "" for one that cannot be used, None where none is given. W&B writes `docker: {}` then."""
-    docker = reader.within("docker", ("docker_image",))
     images = [
         (owner, field, owner.text(field, 512))
         for owner, field in ((docker, "docker_image"), (reader, "image_uri"))

@@ -18,7 +18,13 @@ from slipway.documents import is_number, join, refuse, rewrite, split
 from slipway.errors import Invalid, Problem, nearest
 from slipway.model import ImageSource, Json, Queue, Submission, TemplateVariable
 
-TYPES = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+TYPES = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+}
 VARIABLE_NAME = re.compile(r"[^\W\d]\w*")
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([^\W\d]\w*)\s*\}\}")
@@ -51,12 +57,34 @@ def resolve(queue: Queue, submission: Submission) -> dict[str, Json]:
             )
             for path, name in placeholders(overrides, "resource_args")
         ]
-        problems += guardrails.check(queue.resource, overrides)
+        problems += guardrails.check(queue.resource, overrides, secure=queue.secure_mode)
         config, refused = merge(config, overrides, queue.overridable_fields)
         problems += refused
     problems += macros.check(config, "resource_args")
+    problems += _check_services(queue, submission)
+    if queue.secure_mode and submission.overrides_entry_point and submission.job.entry_point:
+        rule = f"may not be set: queue '{queue.key}' is in secure mode"
+        problems.append(Problem("overrides.entry_point", rule, fix="Use the entry point of the job, or of the image."))
     refuse(problems)
     return config
+
+
+def _check_services(queue: Queue, submission: Submission) -> list[Problem]:
+    """A submitter's own manifests: where the queue opens them, and within what a submitter may write at all."""
+    services = submission.additional_services
+    if not services:
+        return []
+    if queue.resource != "kubernetes":
+        return [Problem("additional_services", f"are for kubernetes, and queue '{queue.key}' is for {queue.resource}")]
+    if "additional_services" not in queue.overridable_fields:
+        fix = "Ask the queue's owner to list 'additional_services' in overridable_fields."
+        return [Problem("additional_services", "may not be brought by a submission to this queue", fix=fix)]
+    problems = []
+    for index, service in enumerate(services):
+        path = f"additional_services[{index}].config"
+        problems += guardrails.check_manifest(service["config"], path)
+        problems += macros.check(service["config"], path)
+    return problems
 
 
 def check_variables(
@@ -91,6 +119,8 @@ def conform(variable: TemplateVariable, value: Json) -> tuple[Json, list[str]]:
         value = int(value)
     if not _is(variable.type, value):
         return value, [f"must be {TYPES[variable.type]}"]
+    if isinstance(value, list):
+        return _conform_list(variable, value)
     rules = []
     if variable.enum is not None and value not in variable.enum:
         rules.append(f"must be one of {', '.join(_text(each) for each in variable.enum)}")
@@ -101,11 +131,27 @@ def conform(variable: TemplateVariable, value: Json) -> tuple[Json, list[str]]:
     return value, rules
 
 
+def _conform_list(variable: TemplateVariable, value: list[Json]) -> tuple[Json, list[str]]:
+    """`minimum` and `maximum` count elements, as JSON Schema's minItems and maxItems do."""
+    rules = []
+    if variable.minimum is not None and len(value) < variable.minimum:
+        rules.append(f"must have at least {_text(variable.minimum)} elements")
+    if variable.maximum is not None and len(value) > variable.maximum:
+        rules.append(f"must have at most {_text(variable.maximum)} elements")
+    if variable.items is None:
+        return value, rules
+    elements = [conform(variable.items, element) for element in value]
+    broken = {rule for _, element_rules in elements for rule in element_rules}
+    return [element for element, _ in elements], [*rules, *(f"each element {rule}" for rule in sorted(broken))]
+
+
 def coerce(variable: TemplateVariable, text: str) -> Json:
     """The value that a text from a command line means to this variable.
 
     A text that means none comes back as it is, so that `check_variables` says what is wrong with it."""
     word = text.strip()
+    if variable.type == "array":
+        return _listed(variable, word)
     if variable.type == "boolean":
         return {"true": True, "false": False}.get(word.lower(), text)
     if variable.type == "integer" and re.fullmatch(r"[+-]?[0-9]{1,20}", word):
@@ -117,6 +163,17 @@ def coerce(variable: TemplateVariable, text: str) -> Json:
             return text
         return number if math.isfinite(number) and word.isascii() else text
     return text
+
+
+def _listed(variable: TemplateVariable, text: str) -> Json:
+    """`["a", "b"]` as JSON, else `a,b`."""
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    words = [word.strip() for word in text.split(",")] if text else []
+    return [coerce(variable.items, word) for word in words] if variable.items is not None else list(words)
 
 
 def placeholders(value: Json, path: str = "") -> list[tuple[str, str]]:
@@ -211,6 +268,8 @@ def _is(kind: str, value: Json) -> bool:
             return is_number(value) and isinstance(value, int)
         case "number":
             return is_number(value)
+        case "array":
+            return isinstance(value, list)
         case _:
             return isinstance(value, bool)
 

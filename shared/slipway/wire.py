@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 from slipway.errors import Invalid, Problem, nearest
+from slipway.model import Queue
 from slipway.ports import Builder, Ports, Registry, Target, Watcher
 
 RESOURCES = ("local-container", "local-process")
@@ -101,6 +102,29 @@ def local(settings: Settings) -> Ports:
         default_builder=default_builder,
         base_url=settings.base_url,
         watchers=watchers,
+    )
+
+
+def planning(queue: Queue) -> Ports:
+    """What a plan needs and nothing else: one queue, and sources of this user's own machine. Nothing is kept, and no
+    account or server is asked."""
+    clock = _load("slipway.adapters.local.clock:SystemClock")()
+    store = _load("slipway.adapters.memory.store:MemoryStore")()
+    store.save_queue(replace(queue, version=0))
+    return Ports(
+        store=store,
+        bus=_load("slipway.adapters.memory.bus:MemoryBus")(clock),
+        sources=_load("slipway.adapters.local.sources:LocalSources")(
+            local_paths=True, private_addresses=True, insecure_git=True
+        ),
+        targets=lambda resource: cast(Target, _load("slipway.adapters.memory.target:MemoryTarget")()),
+        builders=lambda kind, destination: cast(
+            Builder, _load("slipway.adapters.memory.builder:MemoryBuilder")(destination=destination or "IMAGE")
+        ),
+        secrets=_load("slipway.adapters.memory.secrets:MemorySecrets")(),
+        clock=clock,
+        entropy=os.urandom,
+        default_builder=lambda resource: "environment" if resource == "local-process" else "docker",
     )
 
 

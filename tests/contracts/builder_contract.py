@@ -30,6 +30,8 @@ class BuilderContract:
 
     within: float = 60.0
     kind: str = "builder"
+    cache_mounts: bool = False
+    """Whether builds here understand `RUN --mount=type=cache`."""
 
     @pytest.fixture
     def builder(self) -> Builder:
@@ -71,6 +73,9 @@ class BuilderContract:
 
     def build_of(self, request: BuildRequest) -> Build:
         return Build(request.image, self.kind, request.attempt)
+
+    def test_it_says_whether_it_understands_cache_mounts(self, builder: Builder, fresh_builder: Builder) -> None:
+        assert builder.cache_mounts is fresh_builder.cache_mounts is self.cache_mounts
 
     def test_an_image_that_nobody_built_is_absent(self, builder: Builder, request_: MakeRequest) -> None:
         request = request_({"train.py": "print(1)"})

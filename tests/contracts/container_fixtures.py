@@ -56,7 +56,7 @@ class ContainerFixtures:
                 run=RunRef(item, 1),
                 run_id=f"run-of-{item}",
                 image=BASE_IMAGE,
-                command=("sh", "-c", script),
+                entry_point=("sh", "-c", script),
                 args=(),
                 env={"WANDB_RUN_ID": f"run-of-{item}", "SLIPWAY_ITEM": item},
                 secrets={},

@@ -122,7 +122,7 @@ class TargetContract:
         assert self.end(target, asked.run) == target.status(asked.run) == target.status(asked.run)
 
     def test_a_program_that_is_not_there_fails_and_is_named(self, target: Target, launch: MakeLaunch) -> None:
-        asked = launch("exit 0", command=("no-such-program", "--at-all"))
+        asked = launch("exit 0", entry_point=("no-such-program", "--at-all"))
         try:
             target.start(asked)
         except Permanent as refusal:  # some backends know before the run is there

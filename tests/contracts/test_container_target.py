@@ -229,10 +229,10 @@ class TestWhatIsParticular(ContainerFixtures):
         )
         try:
             words = ("--lr", "0.1 2")
-            assert self.lines(target, launch("", image=image, command=words, args=words)) == ["own --lr 0.1 2"]
-            assert self.lines(target, launch("", image=image, command=())) == ["own"]
-            mine = ("sh", "-c", 'echo mine "$@"', "sh", *words)
-            assert self.lines(target, launch("", image=image, command=mine, args=words)) == ["mine --lr 0.1 2"]
+            assert self.lines(target, launch("", image=image, entry_point=(), args=words)) == ["own --lr 0.1 2"]
+            assert self.lines(target, launch("", image=image, entry_point=())) == ["own"]
+            mine = ("sh", "-c", 'echo mine "$@"', "sh")
+            assert self.lines(target, launch("", image=image, entry_point=mine, args=words)) == ["mine --lr 0.1 2"]
         finally:
             docker("rm", base)
             docker("image", "rm", image)
@@ -282,8 +282,8 @@ class TestWhatIsParticular(ContainerFixtures):
     def test_a_config_that_is_wrong_is_refused_before_anything_is_made(
         self, target: ContainerTarget, launch: MakeLaunch, home: Path
     ) -> None:
-        with pytest.raises(Invalid, match=r"resource_args\.name"):
-            target.start(launch("exit 0", resource_args={"name": "mine"}))
+        with pytest.raises(Invalid, match=r"resource_args\.cidfile"):
+            target.start(launch("exit 0", resource_args={"cidfile": "mine"}))
         assert not (home / "runs").exists()
 
     def test_without_an_engine_everything_is_temporary_and_names_the_cure(
@@ -329,7 +329,7 @@ class TestWhatIsParticular(ContainerFixtures):
 
     def test_a_run_out_of_memory_says_so(self, target: ContainerTarget, launch: MakeLaunch) -> None:
         args = {"memory": "16m", "memory-swap": "16m", "network": "none"}
-        asked = launch("", command=("python3", "-c", "x = bytearray(200_000_000)"), resource_args=args)
+        asked = launch("", entry_point=("python3", "-c", "x = bytearray(200_000_000)"), resource_args=args)
         assert self.ended(target, asked).reason.startswith("out of memory")
 
     def test_a_log_that_docker_does_not_keep_is_no_obstacle(self, target: ContainerTarget, launch: MakeLaunch) -> None:

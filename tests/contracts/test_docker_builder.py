@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import tarfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,14 +21,18 @@ from hypothesis import strategies as st
 from tests import services
 from tests.conditions import eventually
 from tests.contracts.builder_contract import FAREWELL, BuilderContract, MakeFailingRequest, MakeRequest
+from tests.contracts.test_environment_builder import MAKES_A_WHEEL, PACKAGE
 from tests.docker_engine import docker
 
 from slipway.adapters.local.docker_builder import DockerBuilder
 from slipway.adapters.local.docker_images import DockerImages
 from slipway.adapters.local.supervised import Supervised
 from slipway.adapters.oci.registry import OciRegistry
+from slipway.context import copy
+from slipway.dockerfile import HOME
 from slipway.errors import Invalid, Permanent, Refused, Temporary
-from slipway.model import Build, BuildPhase, BuildRequest, BuildStatus, Presence
+from slipway.image import ImagePlan, plan
+from slipway.model import Build, BuildPhase, BuildRequest, BuildStatus, GitSource, Job, Presence
 from slipway.ports import Builder
 
 LABEL = f"slipway-test={uuid.uuid4().hex}"
@@ -40,16 +46,37 @@ exec {docker} "$@"
 """
 
 
+def has_buildkit(command: str) -> bool:
+    """Whether a docker command can build with BuildKit: built in before 23.0, a plug-in since."""
+    shown = subprocess.run([command, "version", "--format", "{{.Client.Version}}"], capture_output=True, text=True)
+    plugin = subprocess.run([command, "buildx", "version"], capture_output=True)
+    major = re.match(r"\d+", shown.stdout)
+    return plugin.returncode == 0 or (major is not None and int(major[0]) < 23)
+
+
+def docker_with_buildkit() -> str:
+    """A machine may have several docker commands; the first on PATH that has BuildKit."""
+    services.docker()
+    found = (shutil.which("docker", path=folder) for folder in [*os.environ["PATH"].split(":"), "/usr/bin"])
+    able = next((command for command in found if command and has_buildkit(command)), None)
+    return able or services.missing("BuildKit", "install docker's buildx plug-in, or Debian's docker.io package")
+
+
 class BuilderFixtures:
+    def command(self) -> str:
+        """The real docker command."""
+        return services.program("docker")
+
     @pytest.fixture(autouse=True)
     def counted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """First on PATH: a `docker` that writes down the image of each build, and then is the real one."""
         services.base_image()
         folder = tmp_path / "bin"
         folder.mkdir()
-        (folder / "docker").write_text(COUNTING.format(calls=tmp_path / "calls", docker=services.program("docker")))
+        (folder / "docker").write_text(COUNTING.format(calls=tmp_path / "calls", docker=self.command()))
         (folder / "docker").chmod(0o755)
         monkeypatch.setenv("PATH", str(folder), prepend=":")
+        monkeypatch.delenv("DOCKER_BUILDKIT", raising=False)
 
     @pytest.fixture
     def home(self, tmp_path: Path) -> Path:
@@ -109,6 +136,10 @@ class TestDockerBuilder(BuilderFixtures, BuilderContract):
 
     kind = "docker"
 
+    @property
+    def cache_mounts(self) -> bool:  # type: ignore[override]
+        return has_buildkit(self.command())
+
 
 @pytest.mark.docker
 class TestTheClassicBuilder(BuilderFixtures, BuilderContract):
@@ -120,9 +151,17 @@ class TestTheClassicBuilder(BuilderFixtures, BuilderContract):
     def classic(self, counted: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DOCKER_BUILDKIT", "0")
 
+    def test_a_cache_mount_would_fail_the_build(self, builder: DockerBuilder, request_: MakeRequest) -> None:
+        request = request_({"a": "b"}, dockerfile=f"{DOCKERFILE}RUN --mount=type=cache,target=/cache true\n")
+        builder.start(request)
+        ended = self.end(builder, request)
+        assert ended.phase is BuildPhase.FAILED
+        assert "BuildKit" in ended.log_tail
 
-@pytest.mark.docker
-class TestWhatIsParticular(BuilderFixtures):
+
+class Builds(BuilderFixtures):
+    """Builds that are followed to their end."""
+
     def build_of(self, request: BuildRequest) -> Build:
         return Build(request.image, "docker", request.attempt)
 
@@ -138,6 +177,9 @@ class TestWhatIsParticular(BuilderFixtures):
         assert ended.phase is BuildPhase.SUCCEEDED, ended.log_tail
         return docker("run", "--rm", "--network", "none", request.image, *command)
 
+
+@pytest.mark.docker
+class TestWhatIsParticular(Builds):
     def test_the_context_is_what_was_given_and_the_dockerfile_is_not_in_it(
         self, builder: DockerBuilder, request_: MakeRequest
     ) -> None:
@@ -260,6 +302,109 @@ class TestWhatIsParticular(BuilderFixtures):
         assert builder.status(self.build_of(request)).phase is BuildPhase.ABSENT
 
 
+@pytest.mark.docker
+class TestAGeneratedDockerfile(Builds):
+    """S11: built with BuildKit, from a planned tree. Nothing here needs a network."""
+
+    def command(self) -> str:
+        return docker_with_buildkit()
+
+    @pytest.fixture
+    def package(self) -> str:
+        """One that no earlier test has left in a cache: `<package>-1.0.tar.gz` brings its own build backend."""
+        return f"tiny{uuid.uuid4().hex[:12]}"
+
+    @pytest.fixture
+    def root(self, tmp_path: Path, package: str) -> Path:
+        """A tree that wants the package."""
+        root, source = tmp_path / "tree", tmp_path / f"{package}-1.0"
+        source.mkdir()
+        (source / "pyproject.toml").write_text(PACKAGE.replace("tiny", package))
+        (source / "backend.py").write_text(MAKES_A_WHEEL.replace("tiny", package))
+        root.mkdir()
+        with tarfile.open(root / f"{package}-1.0.tar.gz", "w:gz") as archive:
+            archive.add(source, source.name)
+        # By its name: what is named by its path alone pip does not look for in its cache.
+        (root / "requirements.txt").write_text(f"{package} @ file://{HOME}/{package}-1.0.tar.gz\n")
+        (root / "train.py").write_text(f"import {package}; print({package}.words)\n")
+        return root
+
+    def planned(self, root: Path, user: str = "1000:0") -> ImagePlan:
+        job = Job(GitSource("https://git.example.com/digits.git"), entry_point=("python", "train.py"))
+        config = {"base_image": services.BASE_IMAGE}
+        return plan(root, job, builder="docker", config=config, default_python="3.11", user=user)
+
+    def log(
+        self, builder: DockerBuilder, request_: MakeRequest, plan: ImagePlan, name: str = "a", mounts: bool = True
+    ) -> tuple[BuildRequest, str]:
+        """Builds the plan; the request, and what docker said."""
+        context = builder._builds.parent / f"context-{name}"
+        copy(plan.entries, plan.context, context)
+        dockerfile = plan.dockerfile_for(cache_mounts=mounts)
+        request = request_(
+            {},
+            image=builder.image(f"{name}-{uuid.uuid4().hex[:8]}", plan.tag),
+            context=str(context),
+            dockerfile=dockerfile,
+        )
+        builder.start(request)
+        ended = self.end(builder, request)
+        log = "\n".join(builder.logs(self.build_of(request)))
+        assert ended.phase is BuildPhase.SUCCEEDED, log
+        return request, log
+
+    def test_cache_mounts_are_used_and_leave_no_trace_in_the_image(
+        self, builder: DockerBuilder, request_: MakeRequest, root: Path, package: str
+    ) -> None:
+        plan = self.planned(root)
+        assert builder.cache_mounts
+        assert "--mount=type=cache" in plan.dockerfile_for(cache_mounts=True)
+        listing = ("--entrypoint", "find")
+        everything = ("/", "-xdev", "-printf", "%y %m %U:%G %p\n")
+        images = []
+        for name, mounts in (("with", True), ("without", False)):
+            request, log = self.log(builder, request_, plan, name, mounts)
+            assert f"Building wheel for {package}" in log
+            assert docker("run", "--rm", "--network", "none", request.image) == f"hello from {package}"
+            found = docker("run", "--rm", "--network", "none", *listing, request.image, *everything)
+            images.append(sorted(found.splitlines()))
+        assert images[0] == images[1]
+        assert any(f"/{package}.py" in line for line in images[0])
+
+    def test_the_next_build_finds_in_the_cache_what_the_last_one_left_there(
+        self, builder: DockerBuilder, request_: MakeRequest, root: Path, package: str
+    ) -> None:
+        _, first = self.log(builder, request_, self.planned(root), "first")
+        (root / "train.py").write_text("print('other code, so the layer is made anew')\n")
+        _, second = self.log(builder, request_, self.planned(root), "second")
+        assert f"Building wheel for {package}" in first
+        assert f"Building wheel for {package}" not in second
+        assert f"Successfully installed {package}-1.0" in second
+
+    def test_a_change_of_code_installs_nothing_again(
+        self, builder: DockerBuilder, request_: MakeRequest, root: Path, package: str
+    ) -> None:
+        (root / "requirements.txt").write_text(f"pip\n# {package}\n")
+        (root / "train.py").write_text("print(1)\n")
+        _, first = self.log(builder, request_, self.planned(root), "first")
+        (root / "train.py").write_text("print(2)\n")
+        request, second = self.log(builder, request_, self.planned(root), "second")
+        assert "Requirement already satisfied: pip" in first
+        assert "Requirement already satisfied: pip" not in second
+        assert docker("run", "--rm", "--network", "none", request.image) == "2"
+
+    @pytest.mark.parametrize("user", ["1234:0", "0:0"])
+    def test_it_runs_as_the_user_that_was_asked_for_and_may_write_at_home(
+        self, builder: DockerBuilder, request_: MakeRequest, root: Path, user: str
+    ) -> None:
+        (root / "requirements.txt").unlink()
+        (root / "train.py").write_text(
+            "import os; open('out', 'w'); os.mkdir(os.path.expanduser('~/.cache')); print(os.getuid(), os.getgid())\n"
+        )
+        request, _ = self.log(builder, request_, self.planned(root, user), "user")
+        assert docker("run", "--rm", "--network", "none", request.image) == user.replace(":", " ")
+
+
 REQUEST = BuildRequest("slipway/a:1", 1, "/nowhere", "FROM scratch\n")
 
 
@@ -301,23 +446,26 @@ class TestChoosingBuildKit(BuilderFixtures):
         monkeypatch.delenv("DOCKER_BUILDKIT", raising=False)
 
     @pytest.mark.parametrize(
-        ("version", "buildx", "chosen"),
+        ("versions", "buildx", "chosen", "mounts"),
         [
-            ("20.10.24+dfsg1", 1, "BuildKit=1: build --tag"),
-            ("28.2.2", 1, "BuildKit=0: build --force-rm --tag"),
-            ("28.2.2", 0, "BuildKit=1: build --load --tag"),
+            ("20.10.24+dfsg1 20.10.24+dfsg1", 1, "BuildKit=1: build --tag", True),
+            ("19.03.9 19.03.9", 1, "BuildKit=1: build --tag", False),
+            ("28.2.2 20.10.24", 1, "BuildKit=0: build --force-rm --tag", False),
+            ("28.2.2 28.2.2", 0, "BuildKit=1: build --load --tag", True),
+            ("dev dev", 1, "BuildKit=0: build --force-rm --tag", False),
         ],
-        ids=["built in", "absent", "plug-in"],
+        ids=["built in", "too old for mounts", "absent", "plug-in", "no version"],
     )
     def test_it_is_used_where_the_command_has_it(
-        self, builder: DockerBuilder, tmp_path: Path, version: str, buildx: int, chosen: str
+        self, builder: DockerBuilder, tmp_path: Path, versions: str, buildx: int, chosen: str, mounts: bool
     ) -> None:
         script = tmp_path / "docker"
         script.write_text(
-            f"#!/bin/sh\ncase $1 in version) echo {version} 20.10;; buildx) exit {buildx};; "
+            f"#!/bin/sh\ncase $1 in version) echo {versions};; buildx) exit {buildx};; "
             '*) echo "BuildKit=$DOCKER_BUILDKIT: $*"; exit 1;; esac\n'
         )
         script.chmod(0o755)
+        assert builder.cache_mounts is mounts
         (tmp_path / "context").mkdir()
         request = replace(REQUEST, context=str(tmp_path / "context"))
         builder.start(request)

@@ -66,7 +66,7 @@ def a_launch(item: str, script: str) -> Launch:
         run=RunRef(item, 1),
         run_id=f"run-of-{item}",
         image="img",
-        command=("sh", "-c", script),
+        entry_point=("sh", "-c", script),
         args=(),
         env={"WANDB_RUN_ID": f"run-of-{item}", "SLIPWAY_ITEM": item},
         secrets={},

@@ -57,7 +57,7 @@ class ProcessFixtures:
                 run=RunRef(item, 1),
                 run_id=f"run-of-{item}",
                 image=f"env:{environment}",
-                command=("sh", "-c", script),
+                entry_point=("sh", "-c", script),
                 args=(),
                 env={"WANDB_RUN_ID": f"run-of-{item}", "SLIPWAY_ITEM": item},
                 secrets={},
@@ -100,7 +100,7 @@ class TestWhatIsParticular(ProcessFixtures):
 
     def test_an_empty_command_is_refused(self, target: ProcessTarget, launch: MakeLaunch) -> None:
         with pytest.raises(Permanent, match="entry point"):
-            target.start(launch("", command=()))
+            target.start(launch("", entry_point=()))
 
     def test_a_run_goes_on_though_its_environment_was_removed(
         self, target: ProcessTarget, launch: MakeLaunch, environment: Path

@@ -182,7 +182,7 @@ def test_the_project_comes_from_the_environment_the_repository_or_is_uncategoriz
 def test_a_dry_run_shows_what_would_be_stored_and_stores_nothing(run: Run) -> None:
     plan = run("submit", "-q", "gpu", *CODE, "--set-var", "lr=0.5", "--dry-run", "-o", "json")
     assert plan.code == 0
-    assert plan.json["resource_args"]["env"] == {"LR": 0.5}
+    assert plan.json["payload"]["body"]["resource_args"]["env"] == {"LR": 0.5}
     assert plan.json["submission"]["template_variables"] == {"lr": 0.5}
     assert run("submit", "-q", "gpu", *CODE, "--set-var", "lr=2", "--dry-run").code == failure.REFUSED
     assert run("ps", "--all", "-o", "json").json == []

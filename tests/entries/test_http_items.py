@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from tests.entries.http_api import IMAGE, Api, error_of
+from tests.functions.world import LAUNCH, REPOSITORY
 
 from slipway.model import RunPhase, State, Topic
 from slipway.step import run_of
-from slipway.web.schemas import Explained, ItemPage, ItemView
+from slipway.web.schemas import Explained, ImageView, ItemPage, ItemView
 
 
 @pytest.fixture
@@ -127,6 +128,31 @@ def test_an_explanation_says_when_no_worker_is_up() -> None:
     assert "no worker is up" in api.ask("GET", f"/v1/items/{api.submit()}/explain").json()["sentence"]
 
 
+def test_an_image_is_explained_with_and_without_its_files(api: Api) -> None:
+    """S11."""
+    api.put_queue(name="docker", builder={"type": "docker", "build-args": {"API_TOKEN": "hush", "COLOUR": "red"}})
+    spec = {**LAUNCH, "queue": "docker", "uri": REPOSITORY, "overrides": {"entry_point": ["python", "train.py"]}}
+    item = api.ask("POST", "/v1/items", spec).json()["id"]
+    early = api.ask("GET", f"/v1/items/{item}/image")
+    assert (early.status_code, "not resolved yet" in error_of(early)["message"]) == (422, True)
+    api.world.deliver_all()
+    told = api.ask("GET", f"/v1/items/{item}/image").json()
+    ImageView.model_validate(told)
+    assert told["source_hash"] == api.ask("GET", f"/v1/items/{item}").json()["source_hash"]
+    assert (told["reproduced"], told["files"], told["file_count"]) == (True, None, 2)
+    assert told["build_args"] == {"API_TOKEN": "********", "COLOUR": "red"}
+    whole = api.ask("GET", f"/v1/items/{item}/image?files=true").json()
+    ImageView.model_validate(whole)
+    assert [file["path"] for file in whole["files"]] == ["requirements.txt", "train.py"]
+
+
+def test_the_image_of_an_item_is_its_entitys_own(api: Api) -> None:
+    item = api.submit()
+    assert api.ask("GET", f"/v1/items/{item}/image", key=api.new_key("other")).status_code == 404
+    answer = api.ask("GET", f"/v1/items/{item}/image", key=api.new_key("team"))
+    assert (answer.status_code, "not made by Slipway" in error_of(answer)["message"]) == (422, True)
+
+
 def test_a_running_item_is_cancelled(api: Api) -> None:
     item = api.submit()
     api.world.deliver_all()
@@ -167,7 +193,15 @@ def test_a_bad_priority_is_refused(api: Api, document: dict[str, object]) -> Non
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("GET", "/explain"), ("GET", "/logs"), ("POST", "/cancel"), ("POST", "/retry"), ("PATCH", "")],
+    [
+        ("GET", ""),
+        ("GET", "/explain"),
+        ("GET", "/image"),
+        ("GET", "/logs"),
+        ("POST", "/cancel"),
+        ("POST", "/retry"),
+        ("PATCH", ""),
+    ],
 )
 def test_an_unknown_item_is_not_found(api: Api, method: str, path: str) -> None:
     answer = api.ask(method, f"/v1/items/nothing{path}", {"priority": 1} if method == "PATCH" else None)

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "shared" / "slipway").glob("*.py"))
+CORE_PACKAGES = ("render", "status")
 FUNCTIONS = sorted((ROOT / "functions").glob("*.py"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -24,7 +25,10 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
-@pytest.mark.parametrize("path", [*CORE, *FUNCTIONS], ids=lambda path: path.stem)
+WITHIN = sorted(path for name in CORE_PACKAGES for path in (ROOT / "shared" / "slipway" / name).glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*CORE, *WITHIN, *FUNCTIONS], ids=lambda path: path.stem)
 def test_the_core_and_the_functions_import_the_standard_library_alone(path: Path) -> None:
     strangers = {name for name in imports(path) if name.split(".")[0] not in {*sys.stdlib_module_names, "slipway"}}
     assert strangers == set()
@@ -34,6 +38,7 @@ def test_every_core_module_is_in_the_contract_that_keeps_it_alone() -> None:
     contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
     (alone,) = [contract for contract in contracts if contract["name"].startswith("The core knows nobody")]
     modules = {f"slipway.{path.stem}" for path in CORE if path.stem != "__init__"}
+    modules |= {f"slipway.{name}" for name in CORE_PACKAGES}
     assert modules == set(alone["source_modules"])
 
 

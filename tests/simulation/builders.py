@@ -121,6 +121,8 @@ class Workshop:
 class SimulatedBuilder:
     """The adapter; also the registry, whose only question is asked of the same vendor."""
 
+    cache_mounts = False
+
     def __init__(self, workshop: Workshop, calls: Calls) -> None:
         self._takes_names = workshop.manners.takes_names
         self._vendor: Any = Port(workshop, "workshop", calls)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.dependencies import Dependencies
-from slipway.dockerfile import Base, base_image, generated_dockerfile
+from slipway.dockerfile import PIP_CACHE, Base, base_image, generated_dockerfile, starting_images
 from slipway.errors import Invalid
 
 REQUIREMENTS = Dependencies(("-r", "requirements.txt"), ("requirements.txt",))
@@ -39,6 +39,28 @@ def test_the_whole_text() -> None:
         "USER 1000:0",
         'ENTRYPOINT ["python", "train.py"]',
     ]
+
+
+def test_a_builder_with_cache_mounts_keeps_what_pip_fetched_out_of_the_image() -> None:
+    """S11: and nothing else is another, so that the image is the same."""
+    text = generated_dockerfile(
+        entry_point=("python", "train.py"),
+        needs=REQUIREMENTS,
+        base=Base("python:3.11-slim"),
+        python_version="3.11",
+        user="1000:0",
+        cache_mounts=True,
+    )
+    plain = generate()
+    changed = [(one, other) for one, other in zip(plain, text.splitlines(), strict=True) if one != other]
+    assert changed == [
+        (
+            "RUN PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir -r requirements.txt",
+            "RUN --mount=type=cache,target=/dev/slipway-pip PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install "
+            "--cache-dir /dev/slipway-pip -r requirements.txt",
+        )
+    ]
+    assert PIP_CACHE.startswith("/dev/")
 
 
 def test_with_nothing_to_install_there_is_no_pip_and_no_network() -> None:
@@ -149,3 +171,22 @@ def test_wandbs_older_name_of_the_accelerator_is_understood() -> None:
 
 def test_without_a_word_it_is_pythons_slim_image() -> None:
     assert base_image({}, "3.12") == base_image({"accelerator": {}}, "3.12") == Base("python:3.12-slim")
+
+
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [
+        ("FROM python:3.11\nRUN true\n", ("python:3.11",)),
+        (
+            "# FROM a\nARG V=1\nfrom --platform=linux/amd64 a/b:$V as Build\nFROM build\nFROM scratch",
+            ("a/b:$V", "scratch"),
+        ),
+        ("FROM a AS one\nFROM b\nCOPY --from=one /x /x\nFROM a", ("a", "b")),
+        ("FROM \\\n  python:3.11\n", ("python:3.11",)),
+        ("RUN echo FROM a\n", ()),
+        ("", ()),
+    ],
+)
+def test_the_images_that_a_dockerfile_starts_from_are_named(text: str, images: tuple[str, ...]) -> None:
+    """S11."""
+    assert starting_images(text) == images

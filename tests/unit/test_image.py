@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from slipway.context import Entry
 from slipway.errors import Invalid, NotFound, Permanent
-from slipway.image import ImagePlan, inputs, name_of, plan
+from slipway.image import Choice, ImagePlan, inputs, name_of, plan
 from slipway.model import ArchiveSource, GitSource, ImageSource, Job
 
 SOURCE = GitSource("https://git.example.com/team/digits.git")
@@ -134,7 +134,15 @@ def test_a_change_of_any_input_changes_the_tag(before: ImagePlan, field: str) ->
 @given(PLANS)
 def test_the_inputs_are_json_and_decide_the_tag(of: ImagePlan) -> None:
     assert json.loads(json.dumps(inputs(of))) == inputs(of)
-    moved = replace(of, context=Path("/elsewhere"), entry_point=("another",))
+    moved = replace(
+        of,
+        context=Path("/elsewhere"),
+        entry_point=("another",),
+        cached_dockerfile="FROM a\nRUN --mount=type=cache,target=/dev/x true\n",
+        choice=Choice.GENERATED,
+        dockerfile_path="Dockerfile",
+        user="1:2",
+    )
     assert inputs(moved) == inputs(of)
     assert moved.tag == of.tag
 
@@ -189,8 +197,9 @@ def test_an_empty_source_is_refused(make: Make) -> None:
 def test_the_jobs_dockerfile_goes_first(make: Make) -> None:
     files = TREE | {"docker/Dockerfile.gpu": "FROM own\n", "Dockerfile.wandb": "FROM beside\n"}
     found = make(files, dockerfile="docker/Dockerfile.gpu")
-    assert found.dockerfile == "FROM own\n"
-    assert (found.base_image, found.python_version) == ("", None)
+    assert found.dockerfile == found.dockerfile_for(cache_mounts=True) == "FROM own\n"
+    assert (found.base_image, found.python_version, found.user) == ("", None, "")
+    assert (found.choice, found.dockerfile_path) == (Choice.JOB, "docker/Dockerfile.gpu")
 
 
 def test_a_dockerfile_is_looked_for_in_the_build_context(make: Make) -> None:
@@ -224,6 +233,23 @@ def test_a_dockerfile_wandb_beside_the_entry_point_makes_its_folder_the_context(
     assert found.context == root / "jobs" / "a"
     assert found.entry_point == ("python", "-u", "train.py", "--fast")
     assert [entry.path for entry in found.entries] == ["Dockerfile.wandb", "train.py"]
+    assert (found.choice, found.dockerfile_path) == (Choice.BESIDE, "jobs/a/Dockerfile.wandb")
+
+
+def test_it_is_the_entry_points_folder_also_where_its_dockerfile_is_a_link(make: Make, root: Path) -> None:
+    write(root, {"jobs/train.py": "", "jobs/docker/Dockerfile": "FROM beside\n"})
+    (root / "jobs" / "Dockerfile.wandb").symlink_to("docker/Dockerfile")
+    found = make({}, entry_point=("python", "jobs/train.py"))
+    assert found.dockerfile == "FROM beside\n"
+    assert found.context == root / "jobs"
+    assert found.entry_point == ("python", "train.py")
+
+
+def test_within_a_build_context_it_is_looked_for_there(make: Make, root: Path) -> None:
+    files = {"job/src/train.py": "", "job/src/Dockerfile.wandb": "FROM inner\n", "src/Dockerfile.wandb": "FROM outer\n"}
+    found = make(files, entry_point=("python", "src/train.py"), build_context="job")
+    assert found.dockerfile == "FROM inner\n"
+    assert found.context == root / "job" / "src"
 
 
 def test_a_dockerfile_wandb_at_the_root_serves_a_job_without_entry_point(make: Make) -> None:
@@ -234,6 +260,20 @@ def test_a_plain_dockerfile_is_not_used_unasked(make: Make) -> None:
     found = make(TREE | {"Dockerfile": "FROM for-something-else\n"})
     assert found.dockerfile.startswith("FROM python:3.11-slim\n")
     assert found.base_image == "python:3.11-slim"
+    assert (found.choice, found.dockerfile_path, found.user) == (Choice.GENERATED, "", "1000:0")
+
+
+def test_cache_mounts_are_for_whom_understands_them_and_no_part_of_the_tag(make: Make) -> None:
+    """S11: one image, whoever builds it."""
+    found = make()
+    assert "--mount" not in found.dockerfile_for(cache_mounts=False)
+    assert "--mount=type=cache" in found.dockerfile_for(cache_mounts=True)
+    assert inputs(found)["dockerfile"] == found.dockerfile == found.dockerfile_for(cache_mounts=False)
+
+
+def test_with_nothing_to_install_both_texts_are_one(make: Make) -> None:
+    found = make({"train.py": ""})
+    assert found.dockerfile_for(cache_mounts=True) == found.dockerfile_for(cache_mounts=False)
 
 
 def test_the_jobs_python_decides_the_generated_base(make: Make) -> None:
@@ -274,6 +314,7 @@ def test_with_its_own_dockerfile_a_script_may_come_from_elsewhere(make: Make) ->
 def test_an_environment_needs_no_dockerfile_and_is_shared_by_entry_points(make: Make) -> None:
     found = make(TREE | {"Dockerfile.wandb": "FROM beside\n"}, builder="environment", config={"base_image": "x y"})
     assert (found.dockerfile, found.base_image, found.platform) == ("", "", None)
+    assert (found.choice, found.dockerfile_for(cache_mounts=True)) == (Choice.NONE, "")
     assert found.python_version == "3.11"
     assert make(builder="environment", entry_point=("python", "-c", "pass")).tag == found.tag
 

@@ -89,7 +89,8 @@ def test_the_api_key_is_a_reference_and_no_variable() -> None:
 
 def test_the_command_is_the_entry_point_and_its_arguments() -> None:
     result = launch(item(job=replace(IMAGE_JOB, entry_point=("python", "x.py")), args=("--lr", "1")))
-    assert (result.command, result.args) == (("python", "x.py", "--lr", "1"), ("--lr", "1"))
+    assert (result.entry_point, result.args) == (("python", "x.py"), ("--lr", "1"))
+    assert result.command == ("python", "x.py", "--lr", "1")
 
 
 def test_macros_are_filled_in_as_the_item_leaves() -> None:
@@ -125,19 +126,29 @@ def test_chunks_are_within_the_limit_and_make_up_the_text(text: str, limit: int)
     assert joined(chunks, "X") == text
 
 
-@given(MAPPINGS, MAPPINGS, st.integers(1, 100))
-def test_config_and_file_overrides_arrive_whole(config: dict[str, Any], files: dict[str, Any], limit: int) -> None:
-    env = dict(launch(item(run_config=config, files=files), limit=limit).env)
+@given(MAPPINGS, MAPPINGS, st.sampled_from(("kubernetes", "sagemaker")))
+def test_config_and_file_overrides_arrive_whole(config: dict[str, Any], files: dict[str, Any], resource: str) -> None:
+    env = dict(launch(replace(item(run_config=config, files=files), resource=resource)).env)
     assert json.loads(joined(env, "WANDB_CONFIG")) == config
     assert json.loads(joined(env, "WANDB_LAUNCH_FILE_OVERRIDES")) == files
 
 
 def test_a_config_of_300_kb_is_split_and_artifacts_never_are() -> None:
-    env = dict(launch(item(run_config={"x": "é" * 50_000}, artifacts={"a": "b" * 600}), limit=MAX_VARIABLE).env)
+    env = dict(launch(item(run_config={"x": "é" * 50_000}, artifacts={"a": "b" * 600})).env)
     assert "WANDB_CONFIG" not in env
     assert json.loads(joined(env, "WANDB_CONFIG")) == {"x": "é" * 50_000}
     assert json.loads(env["WANDB_ARTIFACTS"]) == {"a": "b" * 600}
-    assert "WANDB_ARTIFACTS" in launch(item(artifacts={"a": "b" * 600}), limit=512).env
+
+
+def test_sagemakers_variables_are_512_characters_long_at_most() -> None:
+    """S17: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html"""
+    env = dict(launch(replace(item(run_config={"x": "a" * 1500}), resource="sagemaker")).env)
+    assert [len(env[f"WANDB_CONFIG_{number}"]) for number in range(3)] == [512, 512, 485]
+
+
+def test_a_w_and_b_job_is_told_to_the_run() -> None:
+    env = launch(item(wandb_job="team/digits/job:v1", artifacts={"data": "x"})).env
+    assert json.loads(env["WANDB_ARTIFACTS"]) == {"_wandb_job": "team/digits/job:v1", "data": "x"}
 
 
 @pytest.mark.parametrize("length", [MAX_VARIABLE - 8, MAX_VARIABLE - 7])

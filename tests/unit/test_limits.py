@@ -45,7 +45,12 @@ def test_what_limits_no_run_is_no_limit(resource: str, args: Any) -> None:
 
 def test_an_item_takes_its_limit_from_its_rendered_config_unless_the_queue_sets_one() -> None:
     world = World()
-    config = {"StoppingCondition": {"MaxRuntimeInSeconds": 28 * 86400}}
+    config = {
+        "RoleArn": "arn:aws:iam::123456789012:role/training",
+        "OutputDataConfig": {"S3OutputPath": "s3://bucket"},
+        "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 2},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 28 * 86400},
+    }
     world.queue(resource="sagemaker", config=config)
     assert world.submit().timeouts.longest_run == 28 * 86400 + GRACE
     world.queue("short", resource="sagemaker", config=config, timeouts=Timeouts(run=60.0))

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.documents import MAPPINGS, any_document, attempt, problems_of
 
+from slipway.builders import BUILDERS
 from slipway.model import Queue, TemplateVariable, Timeouts
-from slipway.queues import BUILDERS, parse_queue, queue_document
+from slipway.queues import parse_queue, queue_document
 from slipway.resources import RESOURCES
 
 QUEUE = {"name": "gpu", "entity": "team", "resource": "kubernetes"}

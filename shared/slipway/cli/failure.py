@@ -9,7 +9,7 @@ import json
 import sys
 
 from slipway.cli.output import Format, stderr
-from slipway.errors import AlreadyExists, Forbidden, Invalid, NoSlot, NotFound, SlipwayError, Stale
+from slipway.errors import AlreadyExists, Forbidden, Invalid, NoSlot, NotFound, Problem, SlipwayError, Stale
 from slipway.model import Json
 
 REFUSED = 3
@@ -56,12 +56,13 @@ def document(error: SlipwayError) -> Json:
         "error": {
             "kind": next((word for kind, word in _KINDS if isinstance(error, kind)), "backend"),
             "message": error.message,
-            "problems": [
-                {"field": each.field, "value": _plain(each.value), "rule": each.rule, "fix": each.fix}
-                for each in problems
-            ],
+            "problems": [problem_document(each) for each in problems],
         }
     }
+
+
+def problem_document(problem: Problem) -> Json:
+    return {"field": problem.field, "value": _plain(problem.value), "rule": problem.rule, "fix": problem.fix}
 
 
 def _plain(value: object) -> Json:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import typer
 
-from slipway.cli import api_keys, dlq, doctor_command, failure, items, queues
+from slipway.cli import api_keys, dlq, doctor_command, failure, image_command, import_command, items, queues
 from slipway.cli.options import Output, Session
 from slipway.cli.output import Format
+from slipway.cli.plan import plan
 from slipway.cli.submit import submit
 from slipway.cli.up import up
 from slipway.errors import SlipwayError
@@ -31,7 +32,9 @@ app = typer.Typer(
 )
 app.command()(up)
 app.add_typer(queues.app, name="queue")
+app.command("import")(import_command.import_)
 app.command()(submit)
+app.command()(plan)
 app.command()(items.ps)
 app.command("show")(items.show_item)
 app.command()(items.explain)
@@ -39,6 +42,7 @@ app.command()(items.logs)
 app.command()(items.cancel)
 app.command()(items.retry)
 app.command()(items.priority)
+app.add_typer(image_command.app, name="image")
 app.command()(doctor_command.doctor)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(api_keys.app, name="key")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slipway.cli.options import Data, Endpoint, Entity, Output, entity_or_default
 from slipway.cli.output import Format
 from slipway.errors import Invalid, Problem
+from slipway.model import Json
+
+if TYPE_CHECKING:
+    from slipway.cli.client import Client
+
+CREATED, CHANGED, UNCHANGED = "created", "changed", "unchanged"
+"""What an apply comes to."""
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and change queues.")
 
@@ -29,9 +37,9 @@ def apply(
 
     Example: slipway queue apply queue.yaml
     """
-    from slipway.cli.client import connect, path
+    from slipway.cli.client import connect
     from slipway.cli.launch_spec import parse, read
-    from slipway.cli.output import dump, note
+    from slipway.cli.output import dump
     from slipway.documents import check_json
 
     where = "standard input" if file == "-" else file
@@ -40,14 +48,29 @@ def apply(
     if not isinstance(document, dict):
         raise Invalid(Problem(where, "is no queue file: that is a mapping of fields to values", document))
     owner = entity or document.get("entity") or entity_or_default(None)
-    name = document.get("name")
-    address = path("queues", _segment("entity", owner), _segment("name", name))
-    response = connect(endpoint, data).request("PUT", address, json={**document, "entity": owner})
-    queue = response.json()
+    queue, came_to = put(connect(endpoint, data), document, owner)
     if output is not Format.TABLE:
         print(dump(queue, output))
         return
-    print(f"{queue['entity']}/{queue['name']} {'created' if response.status_code == 201 else 'applied'}")
+    print(f"{queue['entity']}/{queue['name']} {'created' if came_to == CREATED else 'applied'}")
+    tell_held(queue)
+
+
+def put(client: Client, document: Mapping[str, Json], owner: object) -> tuple[Json, str]:
+    """Applies a queue file: the queue as it now is, and what that came to."""
+    from slipway.cli.client import path
+
+    address = path("queues", _segment("entity", owner), _segment("name", document.get("name")))
+    response = client.request("PUT", address, json={**document, "entity": owner})
+    if response.status_code == 201:
+        return response.json(), CREATED
+    return response.json(), UNCHANGED if response.headers.get("Slipway-Changed") == "false" else CHANGED
+
+
+def tell_held(queue: Json) -> None:
+    """A pause and a drain outlive an apply, so whoever applies is told of them."""
+    from slipway.cli.output import note
+
     for word, held in (("paused", queue["paused"]), ("drained", queue["draining"])):
         if held:
             note(f"It is {word}: `slipway queue resume {queue['entity']}/{queue['name']}` lets it go on.")

@@ -10,6 +10,8 @@ from slipway.cli.options import Data, Endpoint, Entity, Output, entity_or_defaul
 from slipway.cli.output import Format
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slipway.cli.client import Client
     from slipway.model import Json, Queue
 
@@ -87,7 +89,7 @@ def submit(
     Example: slipway submit -q train -u https://github.com/me/train -E 'python train.py' --set-var lr=0.1 -- --epochs 5
     """
     from slipway.cli.client import connect
-    from slipway.cli.launch_spec import Flags, assignments, launch_spec, mapping, typed
+    from slipway.cli.launch_spec import Flags, assignments, launch_spec, mapping
     from slipway.cli.output import dump, note
     from slipway.cli.wait import wait_for
 
@@ -110,17 +112,14 @@ def submit(
     spec = launch_spec(base, mapping(resource_args, "--resource-args") if resource_args else None, given)
     spec.setdefault("entity", entity_or_default(None))
     spec.setdefault("project", project_or_default(spec.get("uri")))
-    values = assignments(set_var or ())
     client = connect(endpoint, data)
-    if values or dry_run:
-        target = _queue(client, spec)
-        if values:
-            variables = spec.get("template_variables")
-            known = variables if isinstance(variables, dict) else {}
-            spec["template_variables"] = {**known, **typed(values, target)}
-        if dry_run:
-            _show_plan(spec, target, output)
-            return
+    if set_var:
+        give_variables(spec, assignments(set_var), queue_of(client, spec))
+    if dry_run:
+        from slipway.cli.plan import show_plan
+
+        show_plan(client.request("POST", "/v1/plan", json=spec, params={"fetch": False}).json(), output)
+        return
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
     response = client.request("POST", "/v1/items", json=spec, headers=headers)
     item = response.json()
@@ -136,7 +135,16 @@ def submit(
         raise typer.Exit(wait_for(client, item["id"], output))
 
 
-def _queue(client: Client, spec: dict[str, Json]) -> Queue:
+def give_variables(spec: dict[str, Json], values: Mapping[str, str], queue: Queue) -> None:
+    """Puts the values of --set-var into the spec, each in its variable's type."""
+    from slipway.cli.launch_spec import typed
+
+    variables = spec.get("template_variables")
+    known = variables if isinstance(variables, dict) else {}
+    spec["template_variables"] = {**known, **typed(values, queue)}
+
+
+def queue_of(client: Client, spec: dict[str, Json]) -> Queue:
     """The queue that the spec is for, as its file says it is. Raises Invalid where there is none."""
     from slipway.cli.client import path
     from slipway.errors import Invalid, NotFound, Problem
@@ -150,29 +158,3 @@ def _queue(client: Client, spec: dict[str, Json]) -> Queue:
     except NotFound as error:
         raise Invalid(Problem("queue", error.message)) from error
     return parse_queue(document)
-
-
-def _show_plan(spec: dict[str, Json], queue: Queue, output: Format) -> None:
-    from slipway.cli.output import dump, fields, note, show
-    from slipway.spec import parse_submission, submission_document
-    from slipway.template import resolve
-
-    submission = parse_submission(spec)
-    plan = {
-        "queue": str(queue.key),
-        "resource": queue.resource,
-        "submission": submission_document(submission),
-        "resource_args": resolve(queue, submission),
-    }
-    show(
-        plan,
-        output,
-        lambda: fields(
-            [
-                ("queue", f"{plan['queue']} ({plan['resource']})"),
-                ("submission", dump(plan["submission"], Format.YAML)),
-                ("config", dump(plan["resource_args"], Format.YAML)),
-            ]
-        ),
-    )
-    note("Nothing was stored.")

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse
 
 from slipway.ports import Ports
-from slipway.web import docs, health, items, keys, letters, logs, queues, schemas
+from slipway.web import docs, health, items, keys, letters, logs, plans, queues, schemas
 from slipway.web.access import LoopbackOnly, caller_of
 from slipway.web.replies import LastResort, answer_errors
 
@@ -72,7 +72,10 @@ def create_app(
         app.add_middleware(LoopbackOnly)
     app.add_middleware(LastResort)
     # Here for all, and so before anything of a stranger's request is read.
-    for router in (queues.router, items.router, logs.router, keys.router, letters.router, health.status):
+    for router in (
+        *(queues.router, items.router, plans.router, logs.router),
+        *(keys.router, letters.router, health.status),
+    ):
         app.include_router(router, responses=schemas.ERRORS, dependencies=[Depends(caller_of)])
     app.include_router(health.probes)
     _describe(app)

@@ -1,4 +1,4 @@
-"""Items over HTTP: submit, list, look at, explain, cancel, retry, reprioritise."""
+"""Items over HTTP: submit, list, look at, explain (it, or its image), cancel, retry, reprioritise."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from slipway.documents import Reader
 from slipway.errors import Invalid, Problem
 from slipway.explain import explain as explained
 from slipway.functions import control
+from slipway.functions.image import explain_image
 from slipway.functions.submit import submit as submitted
 from slipway.model import Json as JsonValue
 from slipway.model import State, Submission
+from slipway.provenance import provenance_document
 from slipway.views import item_document, item_summary
 from slipway.web.access import CallerOf, OwnItem, PortsOf
 from slipway.web.bodies import Document
 from slipway.web.replies import Json
-from slipway.web.schemas import Explained, ItemPage, ItemView, body
+from slipway.web.schemas import Explained, ImageView, ItemPage, ItemView, body
 
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
@@ -97,6 +99,19 @@ def explain(item: OwnItem, ports: PortsOf, workers: WorkersUp) -> Json:
     """One sentence: why the item is in its state, and what would change that."""
     explanation = explained(item, ports, workers=workers)
     return Json({"sentence": explanation.sentence, "facts": explanation.facts})
+
+
+@router.get("/{item_id}/image", summary="What its image is made of", responses={200: {"model": ImageView}})
+def image(
+    item: OwnItem,
+    ports: PortsOf,
+    files: Annotated[bool, Query(description="Each file too, with its digest.")] = False,
+) -> Json:
+    """Everything that decides the image of an item with a source: its source hash is the hash of this.
+
+    The source is fetched again at its recorded revision, so the answer takes as long as that does.
+    """
+    return Json(provenance_document(explain_image(item.id, ports), files=files))
 
 
 @router.post("/{item_id}/cancel", summary="Cancel an item", responses={200: {"model": ItemView}})

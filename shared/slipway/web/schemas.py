@@ -24,7 +24,8 @@ class Source(_Shape):
 
 
 class Docker(_Shape):
-    docker_image: str
+    docker_image: str | None = None
+    user_id: int | None = Field(None, description="Whom an image that is built runs as; 1000 by default.")
 
 
 class Overrides(_Shape):
@@ -34,6 +35,7 @@ class Overrides(_Shape):
     dockerfile: str | None = Field(None, description="Path within the build context.")
     artifacts: Values | None = None
     files: Values | None = Field(None, description="Path in the source → values to change in that config file.")
+    working_dir: str | None = Field(None, description="Of code that is mounted: the folder to start in.")
 
 
 class LaunchSpec(_Shape):
@@ -70,20 +72,29 @@ class LaunchSpec(_Shape):
     template_variables: Values | None = Field(None, description="Values for the queue's template variables.")
     priority: int | str | None = Field(None, description="0 to 3, or critical, high, medium, low.")
     overrides: Overrides | None = None
+    job: Values | None = Field(None, description="A W&B job's file, wandb-job.json, in place of `uri`.")
+    job_artifact: str | None = Field(None, description="The W&B job artifact that it runs, for its lineage.")
+    entry_point: list[str] | None = Field(None, description="The job's own; `overrides.entry_point` goes over it.")
+    dockerfile: str | None = Field(None, description="The job's own; `overrides.dockerfile` goes over it.")
+    base_image: str | None = Field(None, description="An image in which the code is mounted, in place of a build.")
     build_context: str | None = Field(None, description="Folder of the source that is built.")
     python_version: str | None = None
     run_id: str | None = Field(None, description="W&B's run id; made up without.")
     author: str | None = None
     sweep_id: str | None = None
+    additional_services: list[Values] | None = Field(None, description="Kubernetes manifests beside the run.")
     idempotency_key: str | None = Field(None, description="As the header Idempotency-Key.")
 
 
 class VariableSchema(_Shape):
-    type: Literal["string", "integer", "number", "boolean"]
+    type: Literal["string", "integer", "number", "boolean", "array"]
     default: Any = None
     enum: list[Any] | None = None
     minimum: float | None = None
     maximum: float | None = None
+    items: VariableSchema | None = None
+    minItems: int | None = None  # noqa: N815 - JSON Schema's own word
+    maxItems: int | None = None  # noqa: N815
 
 
 class Variable(_Shape):
@@ -132,6 +143,7 @@ class QueueFile(_Shape):
     retries: dict[str, int] | None = Field(None, description="infrastructure, user, configuration → how often.")
     max_resumes: int | None = Field(None, description="How often a preempted run is resumed; 5 by default.")
     paused: bool | None = Field(None, description="Nothing more starts from it.")
+    secure_mode: bool | None = Field(None, description="Submitters may set neither entry point nor command.")
     draining: bool | None = Field(None, description="It takes no more submissions.")
 
 
@@ -206,6 +218,86 @@ class ItemPage(_Shape):
 class Explained(_Shape):
     sentence: str
     facts: Values
+
+
+class BaseImageView(_Shape):
+    image: str
+    pinned: bool = Field(description="Whether it is given by its digest, and so can only ever be the one image.")
+
+
+class FileView(_Shape):
+    path: str
+    kind: Literal["file", "executable", "link"]
+    sha256: str | None = Field(description="Of its content; null of a link.")
+    target: str | None = Field(description="Where a link leads; null of a file.")
+    bytes: int
+
+
+class ImageView(_Shape):
+    """What an item's image is made of. Values that look like secrets are asterisks."""
+
+    item: str
+    image: str | None
+    source_hash: str
+    recomputed: str = Field(description="The source hash of what is listed here.")
+    reproduced: bool = Field(description="Whether that is the item's own.")
+    note: str = Field(description="What it means where it is not; else empty.")
+    source: str
+    revision: str
+    builder: str
+    dockerfile_choice: Literal["job", "beside", "generated", "none"]
+    dockerfile_path: str | None = Field(description="Relative to the source's build context.")
+    dockerfile: str = Field(description="The text that is hashed; empty for a builder that needs none.")
+    base_images: list[BaseImageView]
+    build_args: dict[str, str]
+    platform: str | None = Field(description="null: the builder's own.")
+    python_version: str | None
+    user: str | None = Field(description="Of a generated Dockerfile.")
+    file_count: int
+    total_bytes: int
+    files: list[FileView] | None = Field(description="null unless asked for.")
+
+
+class PlannedImage(_Shape):
+    reference: str | None = Field(description="null where its source was not fetched.")
+    build: bool | None = Field(description="Whether it must be built; null where nobody can tell.")
+    why: str
+    revision: str | None = None
+    source_hash: str | None = None
+
+
+class PlannedPayload(_Shape):
+    call: str = Field(description="The call that takes it, in the vendor's words.")
+    body: Any = Field(description="What the backend is given. Secrets are references.")
+    beside: list[Values] = Field(description="Kubernetes manifests that are created before it.")
+
+
+class Verdict(_Shape):
+    field: str
+    set_by: Literal["queue", "submission"]
+    verdict: Literal["allowed"]
+    reason: str
+
+
+class PlannedLine(_Shape):
+    priority: int
+    ahead: int = Field(description="Waiting items that would start before it.")
+    slots: int | None = Field(description="null where the queue has no limit.")
+    slots_in_use: int | None
+    paused: bool
+
+
+class PlanView(_Shape):
+    """What would happen to a submission."""
+
+    queue: dict[str, str]
+    submission: Values
+    image: PlannedImage
+    payload: PlannedPayload
+    guardrails: list[Verdict] = Field(description="Fields that no submitter could set, and what the submission set.")
+    line: PlannedLine
+    limits: dict[str, float]
+    warnings: list[str]
 
 
 class PriorityChange(_Shape):

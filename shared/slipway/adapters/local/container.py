@@ -26,11 +26,11 @@ from pathlib import Path
 from slipway.adapters.local import docker
 from slipway.adapters.local.container_folder import ContainerFolder
 from slipway.adapters.local.container_state import Container, container, run_status
-from slipway.adapters.local.docker_run import ATTEMPT_LABEL, ITEM_LABEL, run_arguments
 from slipway.adapters.local.lock import exclusive, is_held
 from slipway.errors import AlreadyExists, NotFound, Refused, SlipwayError, Temporary
 from slipway.model import Changed, Launch, RunPhase, RunRef, RunStatus
 from slipway.ports import Secrets
+from slipway.render.docker import ATTEMPT_LABEL, ITEM_LABEL, run_arguments
 
 PULL_TIMEOUT = 1800.0
 """Seconds that pulling an image may take."""

@@ -11,9 +11,9 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from slipway.adapters.local.docker_run import SECRETS_LABEL
 from slipway.errors import Temporary
 from slipway.model import Failure, Json, RunPhase, RunStatus
+from slipway.render.docker import SECRETS_LABEL
 
 _BEGINNINGS = {
     126: "the entry point cannot be executed: check its permissions and its first line",

@@ -17,7 +17,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from slipway.adapters.local import docker
@@ -43,6 +44,11 @@ class DockerBuilder:
         self._destination = destination and destination.removeprefix("https://").rstrip("/")
         self._registry = registry
 
+    @property
+    def cache_mounts(self) -> bool:
+        """Exactly when a build that is started now uses BuildKit. Raises Temporary without an engine."""
+        return _kit().cache_mounts
+
     def image(self, name: str, tag: str) -> str:
         """`<destination>:<tag>`, or `localhost/slipway/<name made safe>:<tag>`: were the image removed from this
         engine, a name without a host would be looked for on Docker Hub, where it could be anybody's."""
@@ -60,13 +66,13 @@ class DockerBuilder:
         folder = self._folder(request.image, request.attempt)
         process = Supervised(folder / "process")
         if process.status().phase is Phase.ABSENT:
-            kit, environment = _kit()
+            kit = _kit()
             with exclusive(folder / "lock"):
                 if process.status().phase is Phase.ABSENT:
                     _prepare(folder, request)
                     process.start(
-                        self._command(folder, request, kit),
-                        env={**os.environ, **environment},
+                        self._command(folder, request, kit.options),
+                        env={**os.environ, **kit.environment},
                         cwd=folder,
                         label=f"image:{request.image}",
                     )
@@ -84,8 +90,8 @@ class DockerBuilder:
         """Readable, and unique: two images whose safe names are the same differ in the digest."""
         return self._builds / f"{_safe(image)[:80]}-{hashlib.sha256(image.encode()).hexdigest()[:12]}-{attempt}"
 
-    def _command(self, folder: Path, request: BuildRequest, kit: Sequence[str]) -> list[str]:
-        arguments = [*kit, "--tag", request.image, "--file", str(folder / "Dockerfile")]
+    def _command(self, folder: Path, request: BuildRequest, options: Sequence[str]) -> list[str]:
+        arguments = [*options, "--tag", request.image, "--file", str(folder / "Dockerfile")]
         if request.platform:
             arguments += ["--platform", request.platform]
         for name, value in sorted(request.build_args.items()):
@@ -112,20 +118,38 @@ def _problems(request: BuildRequest) -> Iterator[Problem]:
             yield Problem("build_args", "a name is not empty and holds no '='", name)
 
 
-def _kit() -> tuple[list[str], dict[str, str]]:
-    """Options and variables of `docker build` that choose BuildKit where the command has it: as its buildx plug-in, or
-    built in (before 23.0). A DOCKER_BUILDKIT that is set already decides. Raises Temporary without an engine."""
-    client = docker.run("version", "--format", "{{.Client.Version}} {{.Server.Version}}").split(".")[0]
-    chosen, options = os.environ.get("DOCKER_BUILDKIT"), []
+@dataclass(frozen=True, slots=True)
+class _Kit:
+    """How `docker build` is called: by which of its two builders, and what that one understands."""
+
+    options: Sequence[str]
+    environment: Mapping[str, str]
+    cache_mounts: bool
+
+
+def _kit() -> _Kit:
+    """BuildKit where the docker command has it: as its buildx plug-in, or built in (before 23.0). A DOCKER_BUILDKIT
+    that is set already decides. Raises Temporary without an engine."""
+    client, _, server = docker.run("version", "--format", "{{.Client.Version}} {{.Server.Version}}").partition(" ")
+    chosen, options = os.environ.get("DOCKER_BUILDKIT") or None, list[str]()
     if chosen is None:
-        chosen = "1" if client.isdigit() and int(client) < 23 else "0"
+        chosen = "1" if (0,) < _version(client) < (23,) else "0"
         if chosen == "0" and _has_buildx():
             # A buildx builder in a container of its own keeps the image to itself unless told to load it.
             chosen, options = "1", ["--load"]
-    if chosen == "0":
+    classic = chosen.lower() in ("0", "f", "false")
+    if classic:
         # The classic builder leaves the container of a failed build behind unless told to remove it.
         options = ["--force-rm"]
-    return options, {"DOCKER_BUILDKIT": chosen, "BUILDKIT_PROGRESS": "plain"}
+    # The BuildKit inside older engines knows no RUN --mount.
+    mounts = not classic and _version(server) >= (20, 10)
+    return _Kit(options, {"DOCKER_BUILDKIT": chosen, "BUILDKIT_PROGRESS": "plain"}, mounts)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Major and minor; (0,) of what is no version."""
+    found = re.match(r"\s*(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0,)
 
 
 def _has_buildx() -> bool:

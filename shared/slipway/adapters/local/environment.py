@@ -40,6 +40,8 @@ def find_uv(environ: Mapping[str, str]) -> str | None:
 class EnvironmentBuilder:
     """A `ports.Builder`. `environ` is the machine's; where `uv` finds none, it is done with venv and pip."""
 
+    cache_mounts = False
+
     def __init__(
         self,
         home: Path,

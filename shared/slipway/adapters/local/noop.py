@@ -10,6 +10,8 @@ from slipway.ports import Registry
 class NoopBuilder:
     """Refuses every build, naming the cure (W&B Launch: "Attempted build with noop builder")."""
 
+    cache_mounts = False
+
     def image(self, name: str, tag: str) -> str:
         return f"{name}:{tag}"
 

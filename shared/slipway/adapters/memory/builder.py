@@ -24,7 +24,12 @@ class MemoryRegistry:
 class MemoryBuilder:
     """Builds by name, in a dict. With `instant` a build succeeds as soon as it starts; otherwise `end` decides."""
 
-    def __init__(self, registry: MemoryRegistry | None = None, *, instant: bool = False) -> None:
+    cache_mounts = False
+
+    def __init__(
+        self, registry: MemoryRegistry | None = None, *, instant: bool = False, destination: str | None = None
+    ) -> None:
+        self._destination = destination
         self._registry = registry or MemoryRegistry()
         self._instant = instant
         self._lock = Lock()
@@ -33,7 +38,7 @@ class MemoryBuilder:
         """Every build that was really started, in order."""
 
     def image(self, name: str, tag: str) -> str:
-        return f"memory/{name}:{tag}"
+        return f"{self._destination or f'memory/{name}'}:{tag}"
 
     def registry(self) -> Registry:
         return self._registry

@@ -32,12 +32,16 @@ _FLAGS = frozenset(
         *("publish-all", "q", "quiet", "read-only", "sig-proxy", "t", "tty", "use-api-socket"),
     }
 )
-_RESERVED = {
+_NOT_SENT = {
     "name": "a run is found again by the name that Slipway gives it",
-    "cidfile": "a run is found by its name, not by a file",
+    "rm": "Slipway reads the exit code and the log first, and then removes the container itself",
     "d": "a run is always detached, so that it outlives Slipway",
     "detach": "a run is always detached, so that it outlives Slipway",
-    "rm": "Slipway reads the exit code and the log first, and then removes the container itself",
+}
+"""Options that W&B's configs have and that mean nothing here: taken, and left out. `false` is refused."""
+_RESERVED = {
+    **{option: reason for option, reason in _NOT_SENT.items() if option != "name"},
+    "cidfile": "a run is found by its name, not by a file",
     "h": "it would print a help text instead of running the job",
     "help": "it would print a help text instead of running the job",
 }
@@ -78,8 +82,15 @@ def run_arguments(launch: Launch, *, output: str, secrets: Collection[str] = ())
     ]
 
 
+def left_out(resource_args: Mapping[str, Json]) -> tuple[str, ...]:
+    """What of a config is taken and not passed on, and why."""
+    return tuple(f"{name} is left out: {_NOT_SENT[name]}" for name in resource_args if name in _NOT_SENT)
+
+
 def _options(resource_args: Mapping[str, Json], injected: Collection[str]) -> Iterator[str]:
     for name, value in resource_args.items():
+        if name in _NOT_SENT:
+            continue
         if name in ("e", "env"):
             for entry in _entries(value):
                 if entry.partition("=")[0] not in injected:
@@ -120,7 +131,7 @@ def _boolean(value: Json) -> bool | None:
 
 def _program(launch: Launch) -> list[str]:
     """The image and what runs in it. A command of arguments alone has no entry point: the image's own gets them."""
-    if not launch.command or launch.command == launch.args:
+    if not launch.entry_point:
         return [launch.image, *launch.args]
     return ["--entrypoint", launch.command[0], launch.image, *launch.command[1:]]
 
@@ -152,6 +163,8 @@ def _problems(resource_args: Mapping[str, Json]) -> Iterator[Problem]:
         if not _NAME.fullmatch(name):
             cure = f"Write {_dashless(name)!r}" if _NAME.fullmatch(_dashless(name)) else ""
             yield Problem(field, "is not the name of an option of `docker run`", name, cure)
+        elif name == "name" or (name in _NOT_SENT and _boolean(value)):
+            continue
         elif name in _RESERVED:
             yield Problem(field, f"is set by Slipway: {_RESERVED[name]}", value, "Leave it out")
         elif name in ("e", "env"):

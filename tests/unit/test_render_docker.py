@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.adapters.local.docker_run import run_arguments
 from slipway.errors import Invalid
 from slipway.model import Launch, RunRef
+from slipway.render.docker import left_out, run_arguments
 
 PLAIN = Launch(
     run=RunRef("item7", 2),
     run_id="run7",
     image="img:1",
-    command=(),
+    entry_point=(),
     args=(),
     env={},
     secrets={},
@@ -196,12 +196,11 @@ def test_a_secret_that_the_docker_command_itself_would_obey_is_refused(name: str
     ("command", "args", "expected"),
     [
         (
-            ("python", "train.py", "--lr", "1"),
+            ("python", "train.py"),
             ("--lr", "1"),
             ["--entrypoint", "python", "img:1", "train.py", "--lr", "1"],
         ),
         (("python",), (), ["--entrypoint", "python", "img:1"]),
-        (("--lr", "1"), ("--lr", "1"), ["img:1", "--lr", "1"]),
         ((), ("--lr", "1"), ["img:1", "--lr", "1"]),
         ((), (), ["img:1"]),
     ],
@@ -209,12 +208,12 @@ def test_a_secret_that_the_docker_command_itself_would_obey_is_refused(name: str
 def test_an_entry_point_replaces_the_images_and_arguments_alone_do_not(
     command: tuple[str, ...], args: tuple[str, ...], expected: list[str]
 ) -> None:
-    assert theirs(command=command, args=args) == expected
+    assert theirs(entry_point=command, args=args) == expected
 
 
 @given(st.lists(words, min_size=1).map(tuple))
 def test_a_command_arrives_word_by_word(command: tuple[str, ...]) -> None:
-    options, rest = as_docker_reads(arguments(command=command))
+    options, rest = as_docker_reads(arguments(entry_point=command))
     assert options[-1] == ("--entrypoint", command[0])
     assert rest == ["img:1", *command[1:]]
 
@@ -234,9 +233,17 @@ def test_an_image_that_docker_would_read_as_an_option_is_refused(image: str) -> 
         arguments(image=image)
 
 
-@pytest.mark.parametrize("name", ["name", "rm", "d", "detach", "cidfile", "help"])
-def test_options_that_slipway_needs_for_itself_are_refused_with_the_reason(name: str) -> None:
-    assert f"resource_args.{name}: is set by Slipway: " in problems(**{name: "x"})
+@pytest.mark.parametrize(("name", "value"), [("rm", False), ("d", False), ("cidfile", "x"), ("help", True)])
+def test_options_that_slipway_needs_for_itself_are_refused_with_the_reason(name: str, value: object) -> None:
+    assert f"resource_args.{name}: is set by Slipway: " in problems(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("rm", True), ("rm", "true"), ("detach", True), ("name", "job-abcd1234")])
+def test_options_of_w_and_b_configs_that_change_nothing_are_taken_and_left_out(name: str, value: object) -> None:
+    """S19: the config of W&B's own Docker page has `rm: true`."""
+    plain = run_arguments(PLAIN, output="/o")
+    assert run_arguments(replace(PLAIN, resource_args={name: value}), output="/o") == plain
+    assert f"{name} is left out: " in left_out({name: value})[0]
 
 
 @pytest.mark.parametrize("label", ["slipway.item=other", "slipway.attempt", ["a=b", "slipway.secrets=[]"]])

@@ -1,0 +1,72 @@
+"""From a launch to what its backend is given: one pure function per resource, which calls nobody.
+
+A target sends what these return, and `slipway plan` shows it. So what is planned is what is sent, and what a queue's
+config becomes can be read, tested and held against the vendors' own schemas without an account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from slipway.errors import Invalid, Problem, nearest
+from slipway.model import Json, Launch
+from slipway.render import docker, kubernetes, process, sagemaker, vertex
+from slipway.render.surroundings import Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What is sent, and to what. Nothing in it is secret: where a secret belongs there is a reference."""
+
+    call: str
+    """The call that takes it, in the vendor's words."""
+    body: Json
+    beside: tuple[Mapping[str, Json], ...] = ()
+    """Kubernetes manifests that are created before it."""
+    warnings: tuple[str, ...] = ()
+
+
+def payload(resource: str, launch: Launch, around: Surroundings) -> Payload:
+    """What the resource's backend is given for this launch.
+
+    Raises Invalid with every problem of its resource args, and for a resource that there is none of.
+    """
+    render = _RENDERERS.get(resource)
+    if render is None:
+        raise Invalid(Problem("resource", "is not a resource", resource, nearest(resource, _RENDERERS)))
+    return render(launch, around)
+
+
+def _docker(launch: Launch, around: Surroundings) -> Payload:
+    words = docker.run_arguments(launch, output=around.output, secrets=frozenset(launch.secrets))
+    return Payload("docker run", ["docker", *words], warnings=docker.left_out(launch.resource_args))
+
+
+def _process(launch: Launch, around: Surroundings) -> Payload:
+    return Payload("process", process.command(launch))
+
+
+def _kubernetes(launch: Launch, around: Surroundings) -> Payload:
+    manifest = kubernetes.manifest(launch, around.cluster)
+    beside = tuple(kubernetes.service(service, launch, around.cluster) for service in launch.services)
+    return Payload(f"POST {kubernetes.collection(manifest)}", manifest, beside)
+
+
+def _sagemaker(launch: Launch, around: Surroundings) -> Payload:
+    request, warnings = sagemaker.request(launch, around.account)
+    return Payload("sagemaker:CreateTrainingJob", request, warnings=warnings)
+
+
+def _vertex(launch: Launch, around: Surroundings) -> Payload:
+    body, warnings = vertex.custom_job(launch, around.project)
+    return Payload(f"POST {vertex.collection(around.project)}", body, warnings=warnings)
+
+
+_RENDERERS: Mapping[str, Callable[[Launch, Surroundings], Payload]] = {
+    "local-container": _docker,
+    "local-process": _process,
+    "kubernetes": _kubernetes,
+    "sagemaker": _sagemaker,
+    "gcp-vertex": _vertex,
+}

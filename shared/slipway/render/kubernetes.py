@@ -1,0 +1,202 @@
+"""What a run is as a Kubernetes manifest (S15, S16). Pure.
+
+A queue's config is the manifest: a Job, which gets defaults, or an object of any other kind. Every pod in it is told
+which run it is, and gets a restricted security context where the queue's owner says nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from slipway.errors import Invalid, Problem
+from slipway.model import Json, Launch
+from slipway.render import mounted, pods
+from slipway.render.names import label_safe, of_attempt
+from slipway.render.surroundings import Cluster
+
+HELPERS = ("namespace", "configFile", "context", "wait_for_ready", "wait_timeout", "group", "version", "plural")
+"""Words for W&B's agent that stand in the manifest's place. None is a field of a manifest, and none is sent."""
+JOB_DEFAULTS = {"backoffLimit": 0, "ttlSecondsAfterFinished": 60}
+"""S16."""
+ITEM_LABEL, ATTEMPT_LABEL = "slipway.item", "slipway.attempt"
+RUN_LABEL, MONITOR_LABEL, AGENT_LABEL = "wandb.ai/run-id", "wandb.ai/monitor", "wandb.ai/agent"
+AUXILIARY_LABEL, CREATED_BY_LABEL = "wandb.ai/auxiliary-resource", "wandb.ai/created-by"
+
+
+def manifest(launch: Launch, cluster: Cluster) -> dict[str, Any]:
+    """The object to create. Raises Invalid with every problem of its shape."""
+    args = copy.deepcopy(dict(launch.resource_args))
+    problems = list(_shape(args))
+    if problems:
+        raise Invalid(problems)
+    body = {"apiVersion": "batch/v1", "kind": "Job", **{key: args[key] for key in args if key not in HELPERS}}
+    if _is_job(body):
+        body["spec"] = _job_spec(body.get("spec") or {})
+    body["metadata"] = _metadata(body, args, launch, cluster)
+    pods.add_labels(body, _pod_labels(launch, cluster))
+    running = pods.containers(body)
+    _give_images(running, launch, is_job=_is_job(body))
+    _give_commands(running, launch)
+    _give_env(running, launch, cluster, once=() if _is_job(body) else ("WANDB_RUN_ID",))
+    if launch.code is not None:
+        mounted.mount(body, launch.code, cluster, _env(launch, cluster))
+    pods.restrict(body)
+    return body
+
+
+def service(config: Mapping[str, Json], launch: Launch, cluster: Cluster) -> dict[str, Any]:
+    """A manifest that is created beside the run, of the config that the submission brings. Its names are made safe for
+    Kubernetes, and nothing else that is called `name`: W&B renames the variables of its containers too."""
+    body = copy.deepcopy(dict(config))
+    labels = {
+        RUN_LABEL: launch.run_id,
+        CREATED_BY_LABEL: "slipway",
+        AUXILIARY_LABEL: label_safe(f"aux-{launch.entity}-{launch.project}-{launch.run_id}", "additional_services"),
+        ITEM_LABEL: launch.run.item_id,
+        ATTEMPT_LABEL: str(launch.run.attempt),
+    }
+    metadata = {**(body.get("metadata") or {})}
+    if metadata.get("name"):
+        metadata["name"] = label_safe(str(metadata["name"]), "additional_services.metadata.name")
+    body["metadata"] = {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}
+    pods.add_labels(body, {key: labels[key] for key in (AUXILIARY_LABEL, ITEM_LABEL, ATTEMPT_LABEL)})
+    told = [each for each in _env(launch, cluster) if each["name"].startswith(("WANDB_CONFIG", "WANDB_API_KEY"))]
+    for container in pods.containers(body):
+        if container.get("name"):
+            container["name"] = label_safe(str(container["name"]), "additional_services.containers.name")
+        pods.add_env(container, told)
+    pods.restrict(body)
+    return body
+
+
+def collection(body: Mapping[str, Any]) -> str:
+    """Where such an object is created: `/apis/batch/v1/namespaces/ml/jobs`."""
+    group_version, namespace = body["apiVersion"], body["metadata"]["namespace"]
+    root = "/apis" if "/" in group_version else "/api"
+    return f"{root}/{group_version}/namespaces/{namespace}/{plural(body)}"
+
+
+def plural(body: Mapping[str, Any]) -> str:
+    """`jobs`, `pytorchjobs`: by the rule that W&B goes by, and Kubernetes' own code generators too."""
+    kind = str(body["kind"]).lower()
+    return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}es" if kind.endswith("s") else f"{kind}s"
+
+
+def _shape(args: Mapping[str, Any]) -> Iterator[Problem]:
+    path = "resource_args"
+    for field in ("apiVersion", "kind", "namespace"):
+        if args.get(field) is not None and not isinstance(args[field], str):
+            yield Problem(f"{path}.{field}", "must be text", args[field])
+    for field in ("metadata", "spec"):
+        if args.get(field) is not None and not isinstance(args[field], dict):
+            yield Problem(f"{path}.{field}", "must be a mapping", args[field])
+    if args.get("apiVersion") and not args.get("kind"):
+        group = str(args["apiVersion"]).partition("/")[0]
+        if group != "batch":
+            yield Problem(f"{path}.kind", "is missing", fix="Name the kind of the object, for example PyTorchJob.")
+    yield from _containers_shape(args, path)
+
+
+def _containers_shape(value: Any, path: str) -> Iterator[Problem]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            where = f"{path}.{key}"
+            if key in pods.CONTAINERS:
+                yield from _container_list(inner, where)
+            elif key == "template" and inner is not None and not isinstance(inner, dict):
+                yield Problem(where, "must be a mapping", inner)
+            else:
+                yield from _containers_shape(inner, where)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _containers_shape(inner, f"{path}[{index}]")
+
+
+def _container_list(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, list) or not value:
+        yield Problem(path, "must be a list of containers", value, "Leave it out for one with the run's own image.")
+        return
+    for index, container in enumerate(value):
+        if not isinstance(container, dict):
+            yield Problem(f"{path}[{index}]", "must be a mapping", container)
+            continue
+        for place, entry in enumerate(container.get("env") or []):
+            if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+                fix = "Write {name: NAME, value: 'text'}."
+                yield Problem(f"{path}[{index}].env[{place}]", "must be a mapping with a name", fix=fix)
+            elif not isinstance(entry.get("value", ""), str):
+                rule = "must be text: Kubernetes takes no number or boolean here"
+                yield Problem(f"{path}[{index}].env[{place}].value", rule, entry["value"], "Put it in quotes.")
+
+
+def _is_job(body: Mapping[str, Any]) -> bool:
+    return body["kind"] == "Job" and str(body["apiVersion"]).partition("/")[0] == "batch"
+
+
+def _job_spec(given: Mapping[str, Any]) -> dict[str, Any]:
+    template = {**(given.get("template") or {})}
+    spec = {"restartPolicy": "Never", **(template.get("spec") or {})}
+    spec["containers"] = [{**each} for each in spec.get("containers") or [{}]]
+    for index, container in enumerate(spec["containers"]):
+        container.setdefault("name", f"launch{index}")
+    return {**JOB_DEFAULTS, **given, "template": {**template, "spec": spec}}
+
+
+def _metadata(body: Mapping[str, Any], args: Mapping[str, Any], launch: Launch, cluster: Cluster) -> dict[str, Any]:
+    """The name is a function of item and attempt, so that a second start finds the first; a name that the queue's
+    config gives is kept, with the attempt behind it from the second on."""
+    given = {key: value for key, value in (body.get("metadata") or {}).items() if key != "generateName"}
+    return {
+        **given,
+        "name": of_attempt(str(given["name"]), launch.run) if given.get("name") else launch.run.name,
+        "namespace": given.get("namespace") or args.get("namespace") or cluster.namespace,
+        "labels": {**(given.get("labels") or {}), RUN_LABEL: launch.run_id, **_pod_labels(launch, cluster)},
+    }
+
+
+def _pod_labels(launch: Launch, cluster: Cluster) -> dict[str, str]:
+    return {
+        MONITOR_LABEL: "true",
+        AGENT_LABEL: cluster.agent,
+        ITEM_LABEL: launch.run.item_id,
+        ATTEMPT_LABEL: str(launch.run.attempt),
+    }
+
+
+def _give_images(running: Sequence[dict[str, Any]], launch: Launch, *, is_job: bool) -> None:
+    """In a Job an image that was submitted is the first container's, whatever its config says. An image that was built
+    goes where no container has one; in other kinds, whose replicas are pods of their own, into each."""
+    if not running or (not launch.provided and any("image" in container for container in running)):
+        return
+    if is_job:
+        running[0]["image"] = launch.image
+        return
+    for container in running:
+        container.setdefault("image", launch.image)
+
+
+def _give_commands(running: Sequence[dict[str, Any]], launch: Launch) -> None:
+    for container in running:
+        if launch.entry_point and (launch.overriding or not container.get("command")):
+            container["command"] = list(launch.entry_point)
+        if launch.args:
+            container["args"] = list(launch.args)
+
+
+def _give_env(running: Sequence[dict[str, Any]], launch: Launch, cluster: Cluster, *, once: Sequence[str]) -> None:
+    """`once`: variables for the first container alone. Replicas that shared a run id would write over each other."""
+    env = _env(launch, cluster)
+    for index, container in enumerate(running):
+        pods.add_env(container, [each for each in env if index == 0 or each["name"] not in once])
+
+
+def _env(launch: Launch, cluster: Cluster) -> list[dict[str, Any]]:
+    """Secrets by reference. The Secret is optional, as a job need not talk to W&B: without it, it just has no key."""
+    plain: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in launch.env.items()]
+    for variable, reference in sorted(launch.secrets.items()):
+        key = cluster.secret_key if variable == "WANDB_API_KEY" and cluster.secret_key else reference
+        source = {"name": cluster.secret, "key": key, "optional": True}
+        plain.append({"name": variable, "valueFrom": {"secretKeyRef": source}})
+    return plain
