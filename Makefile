@@ -54,8 +54,8 @@ simulate: $(INSTALLED) ## SCHEDULES=n SEED=s: whole schedules of workers, crashe
 simulate-mutants: $(INSTALLED) ## SCHEDULES=n SEED=s: plant known bugs, one by one, and print which seed caught which
 	@$(BIN)/python -m tests.simulation.hunt $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(WANTED),--wanted $(WANTED))
 
-conformance: ## CASES=file: not yet
-	@echo "make $@: not yet: it comes with the W&B Launch conformance issue" >&2; exit 1
+conformance: $(INSTALLED) ## CASES=file: set up, then hold W&B Launch's behaviour, case by case, against Slipway's
+	@$(BIN)/python -m tests.conformance.run $(CASES)
 
 stage: ## CLOUD=x OUT=dir: not yet
 	@echo "make $@: not yet: it comes with the first cloud" >&2; exit 1
