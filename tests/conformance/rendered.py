@@ -43,7 +43,7 @@ def _without_ours(words: list[str]) -> list[str]:
     kept, index = [], 0
     while index < len(words):
         word, value = words[index], words[index + 1] if index + 1 < len(words) else ""
-        ours = word in ("--name", "--label", "--mount") or (word == "-e" and value.startswith("SLIPWAY_"))
+        ours = word in ("--name", "--mount") or (word in ("--label", "-e") and value.lower().startswith("slipway"))
         kept += [] if ours else [word]
         index += 2 if ours else 1
     return kept

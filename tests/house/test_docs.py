@@ -27,7 +27,7 @@ from slipway.web.app import create_app
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 CODE = re.compile(r"`([^`\n]+)`")
-ANYBODY = {"me", "of-test", "slipway", "user"}
+ANYBODY = {"docker_user", "me", "of-test", "slipway", "user"}
 """Names that stand for whoever reads, in paths such as /home/me."""
 
 
