@@ -137,6 +137,7 @@ def _item(submission: Submission, queue: Queue, ports: Ports, retry_of: str | No
         timeouts=_timeouts(queue, resource_args),
         retries=queue.retries,
         max_resumes=queue.max_resumes,
+        secrets=queue.secrets,
         priority=submission.priority if queue.prioritization else DEFAULT_PRIORITY,
         mounts_code=mounts_code,
         capped=queue.capped,

@@ -216,6 +216,8 @@ class Queue:
     """How often a preempted run is resumed."""
     paused: bool = False
     """Nothing more starts; submissions are taken."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Variable of its runs → name of the secret whose value it gets."""
     secure_mode: bool = False
     """Submitters may set neither entry point nor command, whatever the queue opens; W&B's own word for it."""
     draining: bool = False
@@ -278,6 +280,8 @@ class Item:
     builder: Mapping[str, Json] = field(default_factory=dict)
     timeouts: Timeouts = Timeouts()
     priority: int = DEFAULT_PRIORITY
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """As its queue's, when it was submitted. Names, never values."""
     mounts_code: bool = False
     """Its image is a base image in which its code is mounted: nothing is built."""
     capped: bool = True

@@ -6,12 +6,13 @@ every placeholder is declared, every default keeps its own rules, every macro ex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 
-from slipway import macros
+from slipway import guardrails, macros
 from slipway.builders import read_builder
-from slipway.documents import Reader, join, split
+from slipway.documents import Reader, join, rewrite, split
 from slipway.errors import Problem, nearest
 from slipway.model import MAX_RESUMES, Failure, Json, Queue, TemplateVariable, Timeouts
 from slipway.resources import RESOURCES, read_resource, unwrap
@@ -19,6 +20,8 @@ from slipway.spec import ENTITY_LENGTH, QUEUE_LENGTH
 from slipway.template import TYPES, VARIABLE_NAME, conform, placeholders
 
 MAX_RETRIES = 10
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_SECRET = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
 _MOST_RESUMES = 1000
 """A preemption costs nobody anything but time: a spot queue may want many, but not without end."""
 MODES = {"V0": True, "DISABLED": False}
@@ -28,7 +31,7 @@ TYPE_ALIASES = {"float": "number"}
 _FIELDS = (
     *("name", "entity", "resource", "resource_args", "config", "template_variables", "overridable_fields"),
     *("max_jobs", "prioritization", "prioritization_mode", "builder", "timeouts", "retries"),
-    *("max_resumes", "paused", "secure_mode", "draining"),
+    *("max_resumes", "paused", "secure_mode", "draining", "secrets"),
 )
 _SCHEMA = ("type", "default", "enum", "minimum", "maximum", "description", "title", "items", "minItems", "maxItems")
 _ELEMENT = ("type", "enum", "minimum", "maximum")
@@ -61,6 +64,7 @@ def parse_queue(document: Mapping[str, Json], *, entity: str | None = None) -> Q
         max_resumes=_max_resumes(reader),
         paused=reader.flag("paused") or False,
         secure_mode=reader.flag("secure_mode") or False,
+        secrets=_secrets(reader),
         draining=reader.flag("draining") or False,
     )
     reader.finish()
@@ -93,6 +97,7 @@ def queue_document(queue: Queue) -> dict[str, Json]:
         "max_resumes": queue.max_resumes,
         "paused": queue.paused,
         "secure_mode": queue.secure_mode,
+        "secrets": dict(queue.secrets),
         "draining": queue.draining,
     }
 
@@ -124,6 +129,20 @@ def _check_config(reader: Reader, config: Mapping[str, Json], path: str) -> None
             rule = f"the placeholder {{{{{name}}}}} is not declared in template_variables"
             reader.problems.append(Problem(where, rule, fix=nearest(name, declared)))
     reader.problems.extend(macros.check(config, path))
+    reader.problems.extend(_unfilled(config, path))
+
+
+def _unfilled(config: Json, path: str) -> list[Problem]:
+    """The default configs of W&B's app have `<REQUIRED>` where the owner must say something."""
+    found: list[Problem] = []
+
+    def look(text: str, where: str) -> str:
+        if text.strip().upper() == "<REQUIRED>":
+            found.append(Problem(where, "is still the placeholder of W&B's default config", text, "Give it a value."))
+        return text
+
+    rewrite(config, look, path)
+    return found
 
 
 def _variables(reader: Reader) -> dict[str, TemplateVariable]:
@@ -287,6 +306,24 @@ def _retries(reader: Reader) -> dict[str, int]:
         elif times:
             given[name] = int(times)
     return given
+
+
+def _secrets(reader: Reader) -> dict[str, str]:
+    """Variable → the name of its secret. Problems leave values out: someone may have put the secret itself there."""
+    given = reader.mapping("secrets")
+    secrets = Reader(given, given, reader.at("secrets"), reader.problems)
+    found = {}
+    for variable, name in given.items():
+        if not _VARIABLE.fullmatch(variable):
+            secrets.problem(variable, "is not the name of a variable: letters, digits and _, the first no digit")
+        elif variable.startswith(guardrails.RESERVED) and variable != "WANDB_API_KEY":
+            secrets.problem(variable, "is a variable of W&B's or Slipway's, which say who a run is")
+        elif not isinstance(name, str) or not _SECRET.fullmatch(name):
+            fix = "Write the name under which Slipway keeps the secret, not the secret."
+            secrets.problem(variable, "must be the name of a secret: A-Z, 0-9 and _", fix=fix)
+        else:
+            found[variable] = name
+    return found
 
 
 def _max_resumes(reader: Reader) -> int:

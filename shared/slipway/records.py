@@ -61,6 +61,7 @@ def submitted_part(item: Item) -> str:
         "timeouts": _timeouts_record(item.timeouts),
         "retries": item.retries,
         "max_resumes": item.max_resumes,
+        "secrets": item.secrets,
         "submission": _submission_record(item.submission),
     }
     return _text(fixed)[:-1] + ","
@@ -128,6 +129,7 @@ def queue_to_json(queue: Queue) -> str:
             "paused": queue.paused,
             "draining": queue.draining,
             "secure_mode": queue.secure_mode,
+            "secrets": queue.secrets,
         }
     )
 
@@ -288,6 +290,7 @@ def _item(record: dict[str, Json]) -> Item:
         priority=get("priority", DEFAULT_PRIORITY),
         capped=get("capped", True),
         mounts_code=get("mounts_code", False),
+        secrets=get("secrets") or {},
         state=_STATES[get("state", "pending")],
         reason=get("reason", ""),
         stage=_STAGES[get("stage")],
@@ -338,6 +341,7 @@ def _queue(record: dict[str, Json]) -> Queue:
         paused=get("paused", False),
         draining=get("draining", False),
         secure_mode=get("secure_mode", False),
+        secrets=get("secrets") or {},
         version=get("version", 0),
     )
 

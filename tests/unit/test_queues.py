@@ -197,6 +197,20 @@ def test_resumes_are_counted_from_0() -> None:
         assert refused(max_resumes=wrong).keys() == {"max_resumes"}
 
 
+def test_what_w_and_bs_default_config_leaves_open_is_asked_for() -> None:
+    """S17, S18."""
+    config = {"RoleArn": "<REQUIRED>", "OutputDataConfig": {"S3OutputPath": "<REQUIRED>"}}
+    problems = refused(resource="sagemaker", config=config)
+    assert problems.keys() == {"config.RoleArn", "config.OutputDataConfig.S3OutputPath"}
+
+
+def test_secrets_are_named_and_never_given() -> None:
+    assert accepted(secrets={"HF_TOKEN": "TEAM_HF"}).secrets == {"HF_TOKEN": "TEAM_HF"}
+    problems = refused(secrets={"HF_TOKEN": "hf_s3cr3t", "1X": "A", "WANDB_RUN_ID": "A", "Y": 3})
+    assert problems.keys() == {"secrets.HF_TOKEN", "secrets.1X", "secrets.WANDB_RUN_ID", "secrets.Y"}
+    assert not any("s3cr3t" in str(problem) for problem in problems.values())
+
+
 def test_all_mistakes_are_reported_together() -> None:
     problems = refused(name="a/b", max_jobs=0, paused="no", config={"a": "{{x}} ${y}"}, template_variables={"1x": {}})
     assert problems.keys() == {

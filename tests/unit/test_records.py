@@ -49,7 +49,7 @@ submissions = st.builds(
     args=words,
     **dict.fromkeys(("resource_args", "template_variables", "run_config", "artifacts", "files"), mappings),
 )
-MAPPINGS = ("resource_args", "builder", "metrics", "retries", "retried")
+MAPPINGS = ("secrets", "resource_args", "builder", "metrics", "retries", "retried")
 items = st.builds(
     Item,
     submission=submissions,

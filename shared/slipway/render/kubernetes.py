@@ -7,13 +7,13 @@ which run it is, and gets a restricted security context where the queue's owner 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slipway.errors import Invalid, Problem
 from slipway.model import Json, Launch
-from slipway.render import mounted, pods
-from slipway.render.names import label_safe, of_attempt
+from slipway.render import mounted, pods, shapes
+from slipway.render.names import label_safe, label_value, object_name
 from slipway.render.surroundings import Cluster
 
 HELPERS = ("namespace", "configFile", "context", "wait_for_ready", "wait_timeout", "group", "version", "plural")
@@ -28,10 +28,11 @@ AUXILIARY_LABEL, CREATED_BY_LABEL = "wandb.ai/auxiliary-resource", "wandb.ai/cre
 def manifest(launch: Launch, cluster: Cluster) -> dict[str, Any]:
     """The object to create. Raises Invalid with every problem of its shape."""
     args = copy.deepcopy(dict(launch.resource_args))
-    problems = list(_shape(args))
+    problems = [*shapes.of_run(args, "resource_args"), *shapes.of_any(args, "resource_args")]
     if problems:
         raise Invalid(problems)
-    body = {"apiVersion": "batch/v1", "kind": "Job", **{key: args[key] for key in args if key not in HELPERS}}
+    given = {key: value for key, value in args.items() if key not in HELPERS and value is not None}
+    body = {"apiVersion": "batch/v1", "kind": "Job", **given}
     if _is_job(body):
         body["spec"] = _job_spec(body.get("spec") or {})
     body["metadata"] = _metadata(body, args, launch, cluster)
@@ -41,6 +42,9 @@ def manifest(launch: Launch, cluster: Cluster) -> dict[str, Any]:
     _give_commands(running, launch)
     _give_env(running, launch, cluster, once=() if _is_job(body) else ("WANDB_RUN_ID",))
     if launch.code is not None:
+        if not any(pods.pod_templates(body)):
+            fix = "Give it one: a mapping whose `spec` has `containers`."
+            raise Invalid(Problem("resource_args", "has no pod in which the code could be mounted", fix=fix))
         mounted.mount(body, launch.code, cluster, _env(launch, cluster))
     pods.restrict(body)
     return body
@@ -50,8 +54,11 @@ def service(config: Mapping[str, Json], launch: Launch, cluster: Cluster) -> dic
     """A manifest that is created beside the run, of the config that the submission brings. Its names are made safe for
     Kubernetes, and nothing else that is called `name`: W&B renames the variables of its containers too."""
     body = copy.deepcopy(dict(config))
+    problems = list(shapes.of_any(body, "additional_services.config"))
+    if problems:
+        raise Invalid(problems)
     labels = {
-        RUN_LABEL: launch.run_id,
+        RUN_LABEL: label_value(launch.run_id),
         CREATED_BY_LABEL: "slipway",
         AUXILIARY_LABEL: label_safe(f"aux-{launch.entity}-{launch.project}-{launch.run_id}", "additional_services"),
         ITEM_LABEL: launch.run.item_id,
@@ -84,53 +91,6 @@ def plural(body: Mapping[str, Any]) -> str:
     return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}es" if kind.endswith("s") else f"{kind}s"
 
 
-def _shape(args: Mapping[str, Any]) -> Iterator[Problem]:
-    path = "resource_args"
-    for field in ("apiVersion", "kind", "namespace"):
-        if args.get(field) is not None and not isinstance(args[field], str):
-            yield Problem(f"{path}.{field}", "must be text", args[field])
-    for field in ("metadata", "spec"):
-        if args.get(field) is not None and not isinstance(args[field], dict):
-            yield Problem(f"{path}.{field}", "must be a mapping", args[field])
-    if args.get("apiVersion") and not args.get("kind"):
-        group = str(args["apiVersion"]).partition("/")[0]
-        if group != "batch":
-            yield Problem(f"{path}.kind", "is missing", fix="Name the kind of the object, for example PyTorchJob.")
-    yield from _containers_shape(args, path)
-
-
-def _containers_shape(value: Any, path: str) -> Iterator[Problem]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            where = f"{path}.{key}"
-            if key in pods.CONTAINERS:
-                yield from _container_list(inner, where)
-            elif key == "template" and inner is not None and not isinstance(inner, dict):
-                yield Problem(where, "must be a mapping", inner)
-            else:
-                yield from _containers_shape(inner, where)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _containers_shape(inner, f"{path}[{index}]")
-
-
-def _container_list(value: Any, path: str) -> Iterator[Problem]:
-    if not isinstance(value, list) or not value:
-        yield Problem(path, "must be a list of containers", value, "Leave it out for one with the run's own image.")
-        return
-    for index, container in enumerate(value):
-        if not isinstance(container, dict):
-            yield Problem(f"{path}[{index}]", "must be a mapping", container)
-            continue
-        for place, entry in enumerate(container.get("env") or []):
-            if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-                fix = "Write {name: NAME, value: 'text'}."
-                yield Problem(f"{path}[{index}].env[{place}]", "must be a mapping with a name", fix=fix)
-            elif not isinstance(entry.get("value", ""), str):
-                rule = "must be text: Kubernetes takes no number or boolean here"
-                yield Problem(f"{path}[{index}].env[{place}].value", rule, entry["value"], "Put it in quotes.")
-
-
 def _is_job(body: Mapping[str, Any]) -> bool:
     return body["kind"] == "Job" and str(body["apiVersion"]).partition("/")[0] == "batch"
 
@@ -148,12 +108,22 @@ def _metadata(body: Mapping[str, Any], args: Mapping[str, Any], launch: Launch, 
     """The name is a function of item and attempt, so that a second start finds the first; a name that the queue's
     config gives is kept, with the attempt behind it from the second on."""
     given = {key: value for key, value in (body.get("metadata") or {}).items() if key != "generateName"}
+    ours = {RUN_LABEL: label_value(launch.run_id), **_pod_labels(launch, cluster)}
     return {
         **given,
-        "name": of_attempt(str(given["name"]), launch.run) if given.get("name") else launch.run.name,
+        "name": _name(str(given["name"]), body, launch) if given.get("name") else launch.run.name,
         "namespace": given.get("namespace") or args.get("namespace") or cluster.namespace,
-        "labels": {**(given.get("labels") or {}), RUN_LABEL: launch.run_id, **_pod_labels(launch, cluster)},
+        "labels": {
+            **(given.get("labels") or {}),
+            RUN_LABEL: label_value(launch.run_id),
+            **_pod_labels(launch, cluster),
+        },
     }
+
+
+def _name(given: str, body: Mapping[str, Any], launch: Launch) -> str:
+    """A Job's name is a label of its pods too."""
+    return object_name(given, launch.run, "resource_args.metadata.name", most=63 if _is_job(body) else 253)
 
 
 def _pod_labels(launch: Launch, cluster: Cluster) -> dict[str, str]:
@@ -166,15 +136,14 @@ def _pod_labels(launch: Launch, cluster: Cluster) -> dict[str, str]:
 
 
 def _give_images(running: Sequence[dict[str, Any]], launch: Launch, *, is_job: bool) -> None:
-    """In a Job an image that was submitted is the first container's, whatever its config says. An image that was built
-    goes where no container has one; in other kinds, whose replicas are pods of their own, into each."""
-    if not running or (not launch.provided and any("image" in container for container in running)):
-        return
-    if is_job:
+    """In a Job an image that was submitted is the first container's, whatever its config says. Every container that has
+    no image gets the run's: the API takes none without. W&B gives an image that it built to the first container only,
+    and to none where another has one."""
+    if is_job and launch.provided and running:
         running[0]["image"] = launch.image
-        return
     for container in running:
-        container.setdefault("image", launch.image)
+        if not container.get("image"):
+            container["image"] = launch.image
 
 
 def _give_commands(running: Sequence[dict[str, Any]], launch: Launch) -> None:

@@ -7,6 +7,7 @@ are given, which is a copy of the renderer's own.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def add_env(container: Manifest, env: Sequence[Mapping[str, Any]]) -> None:
     own = [
         entry for entry in container.get("env") or [] if not (isinstance(entry, dict) and entry.get("name") in names)
     ]
-    container["env"] = [*own, *(dict(entry) for entry in env)]
+    container["env"] = [*own, *copy.deepcopy(list(env))]
 
 
 def restrict(value: Any) -> None:
@@ -66,13 +67,26 @@ def restrict(value: Any) -> None:
         for kind in CONTAINERS:
             for container in spec.get(kind) or []:
                 if isinstance(container, dict):
-                    container["securityContext"] = _context(container.get("securityContext") or {})
+                    container["securityContext"] = _context(
+                        container.get("securityContext") or {}, spec.get("securityContext") or {}
+                    )
 
 
-def _context(own: Mapping[str, Any]) -> Manifest:
-    # The API refuses a container that is privileged and may not escalate.
-    ours = {} if own.get("privileged") else RESTRICTED
-    return {**{key: value for key, value in ours.items() if key not in own}, **own}
+def _context(own: Mapping[str, Any], pods: Mapping[str, Any]) -> Manifest:
+    """`pods` is the pod's own: a seccomp profile there is the owner's word for each of its containers."""
+    added = (own.get("capabilities") or {}).get("add") or []
+    ours = copy.deepcopy(dict(RESTRICTED))
+    # The API refuses a container that may not escalate, and is privileged or has this capability.
+    if own.get("privileged"):
+        ours = {}
+    elif "CAP_SYS_ADMIN" in added:
+        del ours["allowPrivilegeEscalation"]
+    if pods.get("seccompProfile"):
+        ours.pop("seccompProfile", None)
+    context = {**ours, **own}
+    if ours and isinstance(own.get("capabilities"), Mapping):
+        context["capabilities"] = {**ours["capabilities"], **own["capabilities"]}
+    return context
 
 
 def _found(value: Any, kinds: Sequence[str]) -> Iterator[tuple[str, Manifest]]:

@@ -141,6 +141,7 @@ class QueueFile(_Shape):
     builder: Values | None = None
     timeouts: Timeouts | None = None
     retries: dict[str, int] | None = Field(None, description="infrastructure, user, configuration → how often.")
+    secrets: dict[str, str] | None = Field(None, description="Variable → name of the secret whose value it gets.")
     max_resumes: int | None = Field(None, description="How often a preempted run is resumed; 5 by default.")
     paused: bool | None = Field(None, description="Nothing more starts from it.")
     secure_mode: bool | None = Field(None, description="Submitters may set neither entry point nor command.")
