@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from slipway import image as images
@@ -41,7 +42,7 @@ def plan(
     if queue is None:
         raise NotFound(f"queue {item.queue} was deleted meanwhile")
     item, image = _image(item, ports, fetch=fetch, registry=registry)
-    payload = rendered(item, ports)
+    payload = rendered(_shown(item), ports)
     return {
         "queue": {"entity": queue.entity, "name": queue.name, "resource": queue.resource},
         "submission": masked(submission_document(item.submission)),
@@ -52,6 +53,21 @@ def plan(
         "limits": {"run_seconds": item.timeouts.longest_run, "start_seconds": item.timeouts.start},
         "warnings": list(payload.warnings),
     }
+
+
+def _shown(item: Item) -> Item:
+    """The item without what looks like a secret in it. It is masked before it is rendered, and its payload after that
+    once more: a payload holds the run's config as one text, and a command within a shell's script."""
+    wanted = item.submission
+    submission = replace(
+        wanted,
+        job=replace(wanted.job, entry_point=tuple(masked(wanted.job.entry_point))),
+        args=tuple(masked(wanted.args)),
+        run_config=masked(wanted.run_config),
+        artifacts=masked(wanted.artifacts),
+        files=masked(wanted.files),
+    )
+    return item.but(submission=submission, resource_args=masked(item.resource_args))
 
 
 def _image(item: Item, ports: Ports, *, fetch: bool, registry: bool) -> tuple[Item, dict[str, Json]]:

@@ -35,6 +35,8 @@ KUBERNETES_PRESENT = {
     "secretKeyRef": "it reads a Secret of the namespace",
     "secretRef": "it reads a Secret of the namespace",
     "secretName": "it reads a Secret of the namespace",
+    "secret": "it reads a Secret of the namespace",
+    "nodePublishSecretRef": "it reads a Secret of the namespace",
 }
 """Field → reason: refused with any value."""
 KUBERNETES_TRUE = {
@@ -49,6 +51,13 @@ KUBERNETES_TRUE = {
     "serviceAccount": "it decides what the run may do in the cluster",
 }
 """Field → reason: refused with any value but false, 0, "" and null."""
+SERVICES = frozenset(
+    (
+        *("Pod", "Deployment", "ReplicaSet", "StatefulSet", "Job", "Service", "ConfigMap"),
+        *("PersistentVolumeClaim", "NetworkPolicy"),
+    )
+)
+"""Kinds of the manifests that a submitter may bring: none that grants rights, holds secrets or changes the cluster."""
 KUBERNETES_LOCKED = {
     "command": "the queue is in secure mode",
     "initContainers": "the queue is in secure mode",
@@ -57,6 +66,7 @@ KUBERNETES_LOCKED = {
 SAGEMAKER = {
     "RoleArn": "it decides what the run may do in the account",
     "VpcConfig": "it decides which network the run is in",
+    "RemoteDebugConfig": "it opens a shell in the run",
 }
 """Field → reason: refused with any value, in either spelling (role_arn)."""
 VERTEX = {
@@ -77,9 +87,14 @@ def check(resource: str, overrides: Mapping[str, Json], *, secure: bool = False)
     return list(_RULES.get(resource, _nothing)(overrides, secure))
 
 
-def check_manifest(manifest: Json, path: str) -> list[Problem]:
-    """The same of a whole Kubernetes manifest that a submitter brings."""
-    return list(_manifest(manifest, path, secure=False))
+def check_manifest(manifest: Mapping[str, Json], path: str, *, secure: bool = False) -> list[Problem]:
+    """The same of a whole Kubernetes manifest that a submitter brings, and of its kind."""
+    problems = list(_manifest(manifest, path, secure))
+    kind = manifest.get("kind")
+    if kind not in sorted(SERVICES):
+        fix = f"A submitter may bring: {', '.join(sorted(SERVICES))}."
+        problems.append(Problem(f"{path}.kind", "is not a kind that a submitter may bring", kind, fix))
+    return problems
 
 
 def noteworthy(resource: str, config: Mapping[str, Json]) -> list[tuple[str, str]]:
@@ -102,6 +117,8 @@ def _docker(overrides: Mapping[str, Json], secure: bool) -> Iterator[Problem]:
         if name not in DOCKER_OPTIONS:
             fix = f"{_OWNER} Submitters may set: {', '.join(sorted(DOCKER_OPTIONS))}."
             yield Problem(path, f"a submitter may not set docker's '{name}'", fix=fix)
+        elif secure and name == "command":
+            yield Problem(path, f"a submitter may not set {key}: {KUBERNETES_LOCKED['command']}", fix=_OWNER)
         elif name in ("e", "env"):
             yield from _environment(path, value)
         elif name in DOCKER_LISTS and isinstance(value, list):
@@ -185,14 +202,14 @@ def _refusal(key: str, value: Json, secure: bool) -> str | None:
 
 
 def _sagemaker(overrides: Mapping[str, Json], secure: bool) -> Iterator[Problem]:
-    yield from _fields(overrides, _SAGEMAKER, "resource_args")
+    yield from _fields(overrides, {**_SAGEMAKER, **(_SAGEMAKER_LOCKED if secure else {})}, "resource_args")
     for key, value in overrides.items():
         if _plain(key) == "environment" and isinstance(value, Mapping):
             yield from _environment(join("resource_args", key), value)
 
 
 def _vertex(overrides: Mapping[str, Json], secure: bool) -> Iterator[Problem]:
-    yield from _fields(overrides, _VERTEX, "resource_args")
+    yield from _fields(overrides, {**_VERTEX, **(_VERTEX_LOCKED if secure else {})}, "resource_args")
     for env, path in _lists(overrides, "env", "resource_args"):
         yield from _reserved(env, path)
 
@@ -238,6 +255,8 @@ _TRUE = {_plain(field): reason for field, reason in KUBERNETES_TRUE.items()}
 _LOCKED = {_plain(field): reason for field, reason in KUBERNETES_LOCKED.items()}
 _SAGEMAKER = {_plain(field): reason for field, reason in SAGEMAKER.items()}
 _VERTEX = {_plain(field): reason for field, reason in VERTEX.items()}
+_SAGEMAKER_LOCKED = {"containerentrypoint": KUBERNETES_LOCKED["command"]}
+_VERTEX_LOCKED = {"command": KUBERNETES_LOCKED["command"]}
 
 
 class _Rule(Protocol):

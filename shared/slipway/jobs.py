@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from slipway.documents import Reader
@@ -14,6 +15,8 @@ from slipway.model import Json
 
 SOURCE_TYPES = ("repo", "artifact", "image")
 _FILE = ("_version", "_partial", "source_type", "source", "input_types", "output_types", "runtime", "services")
+_RUNTIME = re.compile(r"(3\.[0-9]{1,2})(\.[0-9]+\w*)?")
+"""`3.11`, and `3.11.4`, which is what a job has that W&B made of a run."""
 _SOURCE = ("git", "image", "artifact", "entrypoint", "notebook", "args", "dockerfile", "build_context", "base_image")
 
 
@@ -24,20 +27,25 @@ def job_fields(job: Reader) -> dict[str, Json]:
     if source.flag("notebook"):
         fix = "Convert it (`jupyter nbconvert --to script`), and make the job of the script."
         source.problem("notebook", "is true, and a notebook is not run as it is", fix=fix)
-    fields: dict[str, Json] = {
-        **_source(job, source),
-        "entry_point": list(source.strings("entrypoint")),
-        "dockerfile": source.text("dockerfile"),
-        "build_context": source.text("build_context"),
-        "base_image": source.text("base_image"),
-        "python_version": job.text("runtime"),
-    }
+    fields: dict[str, Json] = {**_source(job, source), "entry_point": list(source.strings("entrypoint"))}
+    if "docker" not in fields:
+        # An image has all of this in it already, and W&B writes the runtime of such a job down too.
+        fields |= {field: source.text(field) for field in ("dockerfile", "build_context", "base_image")}
+        fields["python_version"] = _runtime(job)
     return {field: value for field, value in fields.items() if value}
 
 
 def read_job(reader: Reader, field: str) -> Reader:
     """The reader of the job file that a launch spec carries."""
     return reader.within(field, _FILE)
+
+
+def _runtime(job: Reader) -> str | None:
+    text = job.text("runtime")
+    version = _RUNTIME.fullmatch(text) if text is not None else None
+    if text is not None and version is None:
+        job.problem("runtime", "must be a Python version such as '3.11'", text)
+    return version[1] if version else None
 
 
 def _source(job: Reader, source: Reader) -> Mapping[str, Json]:

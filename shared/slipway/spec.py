@@ -64,8 +64,9 @@ def parse_submission(
     reader.fields = _with_defaults(reader.fields, entity=entity, project=project)
     overrides = reader.within("overrides", _OVERRIDES)
     resource, resource_args = _resource_args(reader)
+    job, overriding = _job(reader, overrides)
     submission = Submission(
-        job=_job(reader, overrides),
+        job=job,
         queue=reader.required("queue", QUEUE_LENGTH, "Name the queue to submit to."),
         entity=reader.required("entity", ENTITY_LENGTH, "Name the team or person the run belongs to."),
         project=reader.required("project", PROJECT_LENGTH, "Name the project the run belongs to."),
@@ -79,7 +80,7 @@ def parse_submission(
         template_variables=reader.mapping("template_variables"),
         priority=_priority(reader),
         args=overrides.strings("args"),
-        overrides_entry_point=overrides.has("entry_point") or not reader.has("entry_point"),
+        overrides_entry_point=overriding,
         working_dir=_relative(overrides, "working_dir"),
         wandb_job=reader.text("job_artifact", 512),
         additional_services=_services(reader),
@@ -204,7 +205,8 @@ def _resource_args(reader: Reader) -> tuple[str | None, Mapping[str, Json]]:
     return resource or named, args
 
 
-def _job(reader: Reader, overrides: Reader) -> Job:
+def _job(reader: Reader, overrides: Reader) -> tuple[Job, bool]:
+    """The job, and whether its entry point is the submission's own word. An empty list of words is none."""
     git = reader.within("git", ("version",))
     docker = reader.within("docker", ("docker_image", "user_id"))
     version = git.text("version", 255)
@@ -218,16 +220,18 @@ def _job(reader: Reader, overrides: Reader) -> Job:
                 owner.problem(field, "says how to build an image, and the image is given", fix="Remove one of the two.")
     if version is not None and isinstance(source, ImageSource | ArchiveSource):
         git.problem("version", "is for git repositories, and no git repository is given", version, "Remove it.")
-    return Job(
+    given, jobs = _entry_point(overrides), _entry_point(reader)
+    job = Job(
         # The stand-in is never seen: where there is no usable source there is a problem, and `finish` raises.
         source=source or ImageSource(""),
-        entry_point=_entry_point(overrides) or _entry_point(reader),
+        entry_point=given or jobs,
         dockerfile=_relative(overrides, "dockerfile") or _relative(reader, "dockerfile"),
         build_context=_relative(reader, "build_context"),
         python_version=reader.matching("python_version", _PYTHON, "must be a Python version such as '3.11'"),
         base_image=_base_image(reader),
         user_id=_user_id(docker),
     )
+    return job, bool(given) or not jobs
 
 
 def _base_image(reader: Reader) -> str | None:

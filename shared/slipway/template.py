@@ -82,7 +82,7 @@ def _check_services(queue: Queue, submission: Submission) -> list[Problem]:
     problems = []
     for index, service in enumerate(services):
         path = f"additional_services[{index}].config"
-        problems += guardrails.check_manifest(service["config"], path)
+        problems += guardrails.check_manifest(service["config"], path, secure=queue.secure_mode)
         problems += macros.check(service["config"], path)
     return problems
 
@@ -202,7 +202,7 @@ def fill(config: Json, values: Mapping[str, Json], path: str = "") -> Json:
             return text
         whole = _PLACEHOLDER.fullmatch(text)
         value = values[whole[1]] if whole else _PLACEHOLDER.sub(lambda match: _text(values[match[1]]), text)
-        if isinstance(value, str) and _PLACEHOLDER.search(value):
+        if placeholders(value):
             problems.append(Problem(where, "contains a placeholder once its variables are filled in", value))
         return value
 

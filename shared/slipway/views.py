@@ -44,7 +44,7 @@ _SECRET_AT_THE_END = frozenset({"KEY", "TOKEN", "PASS", "PWD", "DSN"})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _REFERENCES = frozenset({"NAME", "REF", "ID", "ARN", "PATH", "FILE", "DIR", "URI", "SELECTOR"})
 """A name that ends in one of these says where a secret lies, not what it is."""
-_PLAIN = frozenset({"idempotency_key"})
+_PLAIN = frozenset({"idempotency_key", "topologyKey"})
 _ASSIGNMENT = re.compile(r"(-{0,2})([A-Za-z_][A-Za-z0-9_.-]*)=(.+)", re.DOTALL)
 _OPTION = re.compile(r"--?([A-Za-z][A-Za-z0-9_-]*)")
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -116,7 +116,7 @@ def error_kind(error: SlipwayError) -> str:
 
 def error_document(error: SlipwayError) -> dict[str, Json]:
     """`{"error": {"kind", "message", "problems"}}`, with every problem that an Invalid carries."""
-    problems = [_shown(problem) for problem in error.problems] if isinstance(error, Invalid) else []
+    problems = [shown(problem) for problem in error.problems] if isinstance(error, Invalid) else []
     return {
         "error": {
             "kind": error_kind(error),
@@ -241,7 +241,7 @@ def _in_json(value: Any) -> Json:
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
-def _shown(problem: Problem) -> Problem:
+def shown(problem: Problem) -> Problem:
     """A problem that can be told: no secret, and no document echoed back whole."""
     name = problem.field.rsplit(".", 1)[-1]
     value = masked({name: problem.value})[name]

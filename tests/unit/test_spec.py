@@ -289,18 +289,23 @@ SOURCES = st.one_of(
     st.builds(ImageSource, NAMES),
 )
 WORDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=3).map(tuple)
+BASE_IMAGES = st.none() | st.sampled_from(["python:3.12", "registry.example.com:5000/team/base@sha256:" + SHA])
+SERVICES = st.fixed_dictionaries({"config": MAPPINGS}, optional={"name": NAMES})
 
 
 @st.composite
 def submissions(draw: st.DrawFn) -> Submission:
     source = draw(SOURCES)
-    build = {} if isinstance(source, ImageSource) else {"dockerfile": draw(MAYBE), "python_version": "3.12"}
+    build, words = {}, ("python", *draw(WORDS))
+    if not isinstance(source, ImageSource):
+        build = {"dockerfile": draw(MAYBE), "build_context": draw(MAYBE), "python_version": "3.12"}
+        build |= {"base_image": draw(BASE_IMAGES), "user_id": draw(st.none() | st.integers(1, 65535))}
     resource = draw(st.none() | st.sampled_from(RESOURCES))
     args = {
         key: value for key, value in draw(MAPPINGS).items() if resource or key not in (*RESOURCES, "vertex", "local")
     }
     return Submission(
-        job=Job(source, ("python", *draw(WORDS)), **build),
+        job=Job(source, words, **build),
         queue=draw(NAMES),
         entity=draw(NAMES),
         project=draw(NAMES),
@@ -314,11 +319,32 @@ def submissions(draw: st.DrawFn) -> Submission:
         template_variables=draw(MAPPINGS),
         priority=draw(st.integers(0, 3)),
         args=draw(WORDS),
+        overrides_entry_point=draw(st.booleans()),
+        working_dir=None if isinstance(source, ImageSource) else draw(MAYBE),
+        wandb_job=draw(st.none() | st.just("team/digits/job:v1")),
+        additional_services=draw(st.lists(SERVICES, max_size=2).map(tuple)),
         run_config=draw(MAPPINGS),
         artifacts=draw(MAPPINGS),
         files=draw(st.dictionaries(NAMES, MAPPINGS, max_size=2)),
         idempotency_key=draw(MAYBE),
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "overriding"),
+    [
+        ({"entry_point": ["python"]}, False),
+        ({"entry_point": ["python"], "overrides": {"entry_point": []}}, False),
+        ({"entry_point": ["python"], "overrides": {"entry_point": ["other"]}}, True),
+        ({"overrides": {"entry_point": ["other"]}}, True),
+        ({"entry_point": []}, True),
+        ({}, True),
+    ],
+)
+def test_a_jobs_own_entry_point_is_not_an_override(fields: dict[str, Any], overriding: bool) -> None:
+    submission = accepted(**fields)
+    assert submission.overrides_entry_point is overriding
+    assert parse_submission(submission_document(submission)) == submission
 
 
 @given(submissions())

@@ -44,18 +44,22 @@ def report(error: SlipwayError, output: Format = Format.TABLE) -> None:
         return
     from rich.text import Text
 
-    lines = [str(problem) for problem in error.problems] if isinstance(error, Invalid) else [error.message]
+    from slipway.views import shown
+
+    lines = [str(shown(problem)) for problem in error.problems] if isinstance(error, Invalid) else [error.message]
     for line in lines:
         stderr().print(Text("error: ", style="bold red") + Text(line, style="red"), soft_wrap=True)
 
 
 def document(error: SlipwayError) -> Json:
     """The same shape as the HTTP API's errors."""
-    problems = error.problems if isinstance(error, Invalid) else ()
+    from slipway.views import shown
+
+    problems = [shown(each) for each in error.problems] if isinstance(error, Invalid) else []
     return {
         "error": {
             "kind": next((word for kind, word in _KINDS if isinstance(error, kind)), "backend"),
-            "message": error.message,
+            "message": "; ".join(map(str, problems)) or error.message,
             "problems": [problem_document(each) for each in problems],
         }
     }

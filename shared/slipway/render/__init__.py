@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from slipway.errors import Invalid, Problem, nearest
 from slipway.model import Json, Launch
@@ -48,9 +50,27 @@ def _process(launch: Launch, around: Surroundings) -> Payload:
 
 
 def _kubernetes(launch: Launch, around: Surroundings) -> Payload:
-    manifest = kubernetes.manifest(launch, around.cluster)
-    beside = tuple(kubernetes.service(service, launch, around.cluster) for service in launch.services)
-    return Payload(f"POST {kubernetes.collection(manifest)}", manifest, beside)
+    manifest, *beside = _all(
+        partial(kubernetes.manifest, launch, around.cluster),
+        *(
+            partial(kubernetes.service, service, launch, around.cluster, f"additional_services[{index}].config")
+            for index, service in enumerate(launch.services)
+        ),
+    )
+    return Payload(f"POST {kubernetes.collection(manifest)}", manifest, tuple(beside))
+
+
+def _all(*renders: Callable[[], dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each gives. Raises Invalid with the problems of all of them."""
+    done, problems = list[dict[str, Any]](), list[Problem]()
+    for render in renders:
+        try:
+            done.append(render())
+        except Invalid as refusal:
+            problems += refusal.problems
+    if problems:
+        raise Invalid(problems)
+    return done
 
 
 def _sagemaker(launch: Launch, around: Surroundings) -> Payload:

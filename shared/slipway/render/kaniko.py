@@ -104,6 +104,12 @@ def _refuse(config: Mapping[str, Json], place: Place) -> None:
     if len(containers.get("containers") or []) > 1:
         rule = "has more than one container, and a build runs in one"
         problems.append(Problem("builder.kaniko-config.spec.template.spec.containers", rule, fix="Keep one."))
+    for each in (containers.get("containers") or [{}])[0].get("args") or []:
+        name, equals, _ = each.partition("=")
+        if not equals:
+            problems.append(
+                Problem("builder.kaniko-config", "an argument is --name=value", each, f"Write {name}=true.")
+            )
     if config.get("secret-name") and place.registry == "other" and place.docker_config is None:
         rule = "is a cloud's credentials, and this registry is no cloud's"
         fix = "Give the registry's login as a Secret of type kubernetes.io/dockerconfigjson instead."
@@ -124,13 +130,14 @@ def _args(context: str, image: str, build_args: Mapping[str, str], given: list[s
         "--snapshot-mode": "redo",
         "--compressed-caching": "false",
     }
-    repeated = [f"--build-arg={name}={value}" for name, value in sorted(build_args.items())]
+    owns: dict[str, list[str]] = {}
     for each in given:
-        name, equals, value = each.partition("=")
-        if not equals:
-            raise Invalid(Problem("builder.kaniko-config", "an argument is --name=value", each, f"Write {name}=true."))
-        args[name] = value
-    return [*(f"{name}={value}" for name, value in args.items()), *repeated]
+        name, _, value = each.partition("=")
+        owns.setdefault(name, []).append(value)
+    # An option that the owner repeats (`--build-arg`, `--registry-mirror`) is repeated.
+    words = {**{name: [value] for name, value in args.items()}, **owns}
+    repeated = [f"--build-arg={name}={value}" for name, value in sorted(build_args.items())]
+    return [*(f"{name}={value}" for name, values in words.items() for value in values), *repeated]
 
 
 def _env(config: Mapping[str, Json], place: Place) -> list[dict[str, Any]]:
@@ -164,8 +171,9 @@ def _secret(config: Mapping[str, Json], place: Place, name: str) -> list[tuple[d
     if secret and place.registry in _CREDENTIALS:
         path, file = _CREDENTIALS[place.registry]
         items = [{"key": config["secret-key"], "path": file}]
-        volume = {"name": secret, "secret": {"secretName": secret, "items": items}}
-        found.append((volume, {"name": secret, "mountPath": path, "readOnly": True}))
+        volume_name = secret.replace(".", "-")  # a Secret's name may have dots, and a volume's may not
+        volume = {"name": volume_name, "secret": {"secretName": secret, "items": items}}
+        found.append((volume, {"name": volume_name, "mountPath": path, "readOnly": True}))
     return found
 
 

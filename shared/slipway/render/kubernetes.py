@@ -31,7 +31,7 @@ def manifest(launch: Launch, cluster: Cluster) -> dict[str, Any]:
     problems = [*shapes.of_run(args, "resource_args"), *shapes.of_any(args, "resource_args")]
     if problems:
         raise Invalid(problems)
-    given = {key: value for key, value in args.items() if key not in HELPERS and value is not None}
+    given = {key: value for key, value in args.items() if key not in HELPERS and value not in (None, "")}
     body = {"apiVersion": "batch/v1", "kind": "Job", **given}
     if _is_job(body):
         body["spec"] = _job_spec(body.get("spec") or {})
@@ -50,13 +50,17 @@ def manifest(launch: Launch, cluster: Cluster) -> dict[str, Any]:
     return body
 
 
-def service(config: Mapping[str, Json], launch: Launch, cluster: Cluster) -> dict[str, Any]:
-    """A manifest that is created beside the run, of the config that the submission brings. Its names are made safe for
-    Kubernetes, and nothing else that is called `name`: W&B renames the variables of its containers too."""
+def service(
+    config: Mapping[str, Json], launch: Launch, cluster: Cluster, path: str = "additional_services.config"
+) -> dict[str, Any]:
+    """A manifest that is created beside the run, in its namespace, of the config that the submission brings. Its names
+    are made safe for Kubernetes, and nothing else that is called `name`: W&B renames the variables of its containers
+    too. Raises Invalid with every problem, at `path`."""
     body = copy.deepcopy(dict(config))
-    problems = list(shapes.of_any(body, "additional_services.config"))
+    problems = list(shapes.of_any(body, path))
     if problems:
         raise Invalid(problems)
+    namespace = _namespace(launch.resource_args, cluster)
     labels = {
         RUN_LABEL: label_value(launch.run_id),
         CREATED_BY_LABEL: "slipway",
@@ -65,14 +69,18 @@ def service(config: Mapping[str, Json], launch: Launch, cluster: Cluster) -> dic
         ATTEMPT_LABEL: str(launch.run.attempt),
     }
     metadata = {**(body.get("metadata") or {})}
+    if metadata.get("namespace") not in (None, "", namespace):
+        rule = "is not the namespace of the run, where its services are created"
+        where = f"{path}.metadata.namespace"
+        raise Invalid(Problem(where, rule, metadata["namespace"], f"Leave it out, or write {namespace}."))
     if metadata.get("name"):
-        metadata["name"] = label_safe(str(metadata["name"]), "additional_services.metadata.name")
-    body["metadata"] = {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}
+        metadata["name"] = label_safe(metadata["name"], f"{path}.metadata.name")
+    body["metadata"] = {**metadata, "namespace": namespace, "labels": {**(metadata.get("labels") or {}), **labels}}
     pods.add_labels(body, {key: labels[key] for key in (AUXILIARY_LABEL, ITEM_LABEL, ATTEMPT_LABEL)})
     told = [each for each in _env(launch, cluster) if each["name"].startswith(("WANDB_CONFIG", "WANDB_API_KEY"))]
     for container in pods.containers(body):
         if container.get("name"):
-            container["name"] = label_safe(str(container["name"]), "additional_services.containers.name")
+            container["name"] = label_safe(container["name"], f"{path}.containers.name")
         pods.add_env(container, told)
     pods.restrict(body)
     return body
@@ -112,18 +120,20 @@ def _metadata(body: Mapping[str, Any], args: Mapping[str, Any], launch: Launch, 
     return {
         **given,
         "name": _name(str(given["name"]), body, launch) if given.get("name") else launch.run.name,
-        "namespace": given.get("namespace") or args.get("namespace") or cluster.namespace,
-        "labels": {
-            **(given.get("labels") or {}),
-            RUN_LABEL: label_value(launch.run_id),
-            **_pod_labels(launch, cluster),
-        },
+        "namespace": _namespace(args, cluster),
+        "labels": {**(given.get("labels") or {}), **ours},
     }
 
 
 def _name(given: str, body: Mapping[str, Any], launch: Launch) -> str:
     """A Job's name is a label of its pods too."""
     return object_name(given, launch.run, "resource_args.metadata.name", most=63 if _is_job(body) else 253)
+
+
+def _namespace(args: Mapping[str, Any], cluster: Cluster) -> str:
+    metadata = args.get("metadata")
+    own = metadata.get("namespace") if isinstance(metadata, Mapping) else None
+    return str(own or args.get("namespace") or cluster.namespace)
 
 
 def _pod_labels(launch: Launch, cluster: Cluster) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from slipway.model import Code, GitSource, Job, Json
 from slipway.render import pods
@@ -64,7 +65,7 @@ def _fetch(code: Code) -> str:
             f"cd {where}; git init -q .; git config --global --add safe.directory {where}; "
             f"git fetch -q --depth 1 {uri} {revision}; git checkout -q {revision}; chmod -R a+rwX ."
         )
-    unpack = "unzip -q" if code.source.uri.lower().endswith(".zip") else "tar -xf"
+    unpack = "unzip -q -o" if urlsplit(code.source.uri).path.lower().endswith(".zip") else "tar -xf"
     return (
         f"cd {where}; wget -q -O /tmp/code {uri}; echo {revision}'  /tmp/code' | sha256sum -c -; "
         f"{unpack} /tmp/code; chmod -R a+rwX ."

@@ -31,14 +31,19 @@ def pod_specs(value: Any) -> Iterator[Manifest]:
 def pod_templates(value: Any) -> Iterator[Manifest]:
     """Every mapping whose `spec` has `containers`: what can carry labels."""
     if isinstance(value, dict):
-        spec = value.get("spec")
-        if isinstance(spec, dict) and isinstance(spec.get("containers"), list):
+        if is_template(value):
             yield value
-        for inner in value.values():
-            yield from pod_templates(inner)
+        for key, inner in value.items():
+            if key not in CONTAINERS:
+                yield from pod_templates(inner)
     elif isinstance(value, list):
         for inner in value:
             yield from pod_templates(inner)
+
+
+def is_template(value: Mapping[str, Any]) -> bool:
+    spec = value.get("spec")
+    return isinstance(spec, dict) and isinstance(spec.get("containers"), list)
 
 
 def containers(value: Any) -> list[Manifest]:

@@ -24,6 +24,13 @@ _REQUIRED = {
     "ResourceConfig": "Say which instances: {InstanceType: ml.m5.xlarge, InstanceCount: 1, VolumeSizeInGB: 30}.",
     "StoppingCondition": "Say how long a run may take: {MaxRuntimeInSeconds: 3600}.",
 }
+_WORDS, _WORD = 100, 256
+"""Words of a command, and characters of one."""
+_NEW_LINE = re.compile("[\n\r\x85\u2028\u2029]")
+_VARIABLES = 100
+_VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,511}")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@/-]+")
+_PLACE = re.compile(r"(https|s3)://[^/]+/?.*")
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
 
@@ -89,11 +96,14 @@ def _role(args: Mapping[str, Json], account: Account, problems: list[Problem]) -
         fix = "Name the role that training jobs run under: its ARN, or its name."
         problems.append(Problem(path, "is missing, and CreateTrainingJob requires it", role, fix))
         return ""
-    if role.startswith("arn:"):
-        return role
-    if account.id is None:
+    arn = role if role.startswith("arn:") else f"arn:{account.partition}:iam::{account.id}:role/{role}"
+    if arn == role or account.id is not None:
+        if not _ROLE.fullmatch(arn):
+            fix = "It is arn:aws:iam::<12 digits>:role/<name>, or the name of a role."
+            problems.append(Problem(path, "is no IAM role", role, fix))
+    else:
         problems.append(Problem(path, "is a role's name, and the account is not known here", role, "Give the ARN."))
-    return f"arn:{account.partition}:iam::{account.id}:role/{role}"
+    return arn
 
 
 def _algorithm(args: Mapping[str, Json], launch: Launch, problems: list[Problem]) -> dict[str, Json]:
@@ -107,11 +117,23 @@ def _algorithm(args: Mapping[str, Json], launch: Launch, problems: list[Problem]
         given["ContainerEntrypoint"] = list(launch.entry_point)
     if launch.args:
         given["ContainerArguments"] = list(launch.args)
-    for field, most in (("ContainerEntrypoint", 100), ("ContainerArguments", 100)):
-        if len(given.get(field) or ()) > most:
-            rule = f"has {len(given[field])} words, and SageMaker takes {most}"
-            problems.append(Problem(f"resource_args.AlgorithmSpecification.{field}", rule, fix="Give them in a file."))
+    for field in ("ContainerEntrypoint", "ContainerArguments"):
+        problems.extend(_words(given.get(field), f"resource_args.AlgorithmSpecification.{field}"))
     return given
+
+
+def _words(words: Json, path: str) -> Iterator[Problem]:
+    if words is None:
+        return
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        yield Problem(path, "must be a list of texts", words, "Write ['python', 'train.py'].")
+        return
+    if len(words) > _WORDS:
+        yield Problem(path, f"has {len(words)} words, and SageMaker takes {_WORDS}", fix="Give them in a file.")
+    for word in words:
+        if len(word) > _WORD or _NEW_LINE.search(word):
+            rule = f"has a word that SageMaker does not take: at most {_WORD} characters, without a new line"
+            yield Problem(path, rule, word, "Give it in a file.")
 
 
 def _output(args: Mapping[str, Json], account: Account, problems: list[Problem]) -> Json:
@@ -123,6 +145,10 @@ def _output(args: Mapping[str, Json], account: Account, problems: list[Problem])
         problems.append(
             Problem("resource_args.OutputDataConfig", "is missing, and CreateTrainingJob requires it", fix=fix)
         )
+    elif not _PLACE.fullmatch(str(given.get("S3OutputPath"))):
+        rule = "is no place that SageMaker takes"
+        fix = "Write s3://bucket/prefix."
+        problems.append(Problem("resource_args.OutputDataConfig.S3OutputPath", rule, given.get("S3OutputPath"), fix))
     return given
 
 
@@ -138,11 +164,18 @@ def _environment(args: Mapping[str, Json], ours: Mapping[str, str], problems: li
             rule = f"is {len(value)} characters long, and SageMaker takes {LIMITS['sagemaker']}"
             where = "overrides.artifacts" if name == "WANDB_ARTIFACTS" else join("resource_args.Environment", name)
             problems.append(Problem(where, rule, fix="Give it in a file, or make it shorter."))
+    if len(environment) > _VARIABLES:
+        rule = f"has {len(environment)} variables, and SageMaker takes {_VARIABLES}"
+        fix = "A long overrides.run_config or overrides.files takes one for every 512 characters: make it shorter."
+        problems.append(Problem("resource_args.Environment", rule, fix=fix))
     return environment
 
 
 def _variables(given: Mapping[str, Json]) -> Iterator[Problem]:
     for name, value in given.items():
+        if not _VARIABLE.fullmatch(str(name)):
+            rule = "is no name of a variable that SageMaker takes: letters, digits and _, the first no digit"
+            yield Problem(join("resource_args.Environment", name), rule)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             yield Problem(join("resource_args.Environment", name), "must be text", fix="Put it in quotes.")
 
@@ -153,4 +186,5 @@ def _tags(args: Mapping[str, Json], launch: Launch, problems: list[Problem]) -> 
         problems.append(Problem("resource_args.Tags", "must be a list of {Key, Value}", given))
         given = []
     ours = {"WandbRunId": launch.run_id, ITEM_TAG: launch.run.item_id, ATTEMPT_TAG: str(launch.run.attempt)}
-    return [*given, *({"Key": key, "Value": value} for key, value in ours.items())]
+    kept = [each for each in given if not (isinstance(each, Mapping) and each.get("Key") in [*ours])]
+    return [*kept, *({"Key": key, "Value": value} for key, value in ours.items())]

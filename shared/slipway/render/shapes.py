@@ -11,6 +11,7 @@ from typing import Any
 from slipway.documents import join
 from slipway.errors import Problem
 from slipway.render import pods
+from slipway.views import masked
 
 Problems = Iterator[Problem]
 
@@ -36,16 +37,16 @@ def of_run(args: Mapping[str, Any], path: str) -> Problems:
     spec = args.get("spec")
     if kind in (None, "", "Job") and isinstance(spec, dict):
         yield from _expected(spec, "template", dict, "a mapping", f"{path}.spec")
-        if isinstance(spec.get("template"), dict):
-            yield from _expected(spec["template"], "spec", dict, "a mapping", f"{path}.spec.template")
-            yield from _metadata(spec["template"], f"{path}.spec.template")
+        if isinstance(template := spec.get("template"), dict):
+            yield from _expected(template, "spec", dict, "a mapping", f"{path}.spec.template")
+            if not pods.is_template(template):
+                yield from _metadata(template, f"{path}.spec.template")
 
 
 def _pods(value: Any, path: str, *, known: bool = False) -> Problems:
     """`known`: the metadata of this mapping is read already."""
     if isinstance(value, dict):
-        spec = value.get("spec")
-        if not known and isinstance(spec, dict) and isinstance(spec.get("containers"), list):
+        if not known and pods.is_template(value):
             yield from _metadata(value, path)
         if any(kind in value for kind in pods.CONTAINERS):
             yield from _expected(value, "securityContext", dict, "a mapping", path)
@@ -91,8 +92,11 @@ def _container(container: Mapping[str, Any], path: str) -> Problems:
     yield from _expected(container, "securityContext", dict, "a mapping", path)
     if isinstance(context := container.get("securityContext"), dict):
         yield from _expected(context, "capabilities", dict, "a mapping", f"{path}.securityContext")
-    yield from _expected(container, "env", list, "a list of {name, value}", path)
-    if isinstance(env := container.get("env"), list):
+    env = container.get("env")
+    if env is not None and not isinstance(env, list):
+        # Without the value, in which people keep passwords.
+        yield Problem(f"{path}.env", "must be a list of {name, value}", fix="Write [{name: NAME, value: 'text'}].")
+    elif env is not None:
         for place, entry in enumerate(env):
             yield from _variable(entry, f"{path}.env[{place}]")
 
@@ -102,7 +106,7 @@ def _variable(entry: Any, path: str) -> Problems:
         yield Problem(path, "must be a mapping with a name", fix="Write {name: NAME, value: 'text'}.")
     elif entry.get("value") is not None and not isinstance(entry["value"], str):
         rule = "must be text: Kubernetes takes no number or boolean here"
-        yield Problem(f"{path}.value", rule, entry["value"], "Put it in quotes.")
+        yield Problem(f"{path}.value", rule, masked(entry)["value"], "Put it in quotes.")
 
 
 def _expected(value: Mapping[str, Any], field: str, kind: type, words: str, path: str) -> Problems:

@@ -28,6 +28,14 @@ _RUN = (
     *("experiment_run", "tensorboard", "sync", "create_request_timeout", "disable_retries", "persistent_resource_id"),
     *("scheduling_strategy", "max_wait_duration", "reserved_ip_ranges"),
 )
+_LONGEST = 315_576_000_000
+"""Seconds that a duration holds: ten thousand years."""
+_TEXTS = (
+    *("display_name", "encryption_spec_key_name", "base_output_dir", "service_account", "network", "experiment"),
+    *("experiment_run", "tensorboard", "persistent_resource_id"),
+)
+_FLAGS = ("restart_job_on_worker_restart", "enable_web_access", "disable_retries")
+_STRATEGIES = ("STRATEGY_UNSPECIFIED", "ON_DEMAND", "LOW_COST", "STANDARD", "SPOT", "FLEX_START")
 _OF_THE_DEPLOYMENT = ("project", "location", "credentials", "sync", "create_request_timeout")
 
 
@@ -47,6 +55,7 @@ def custom_job(launch: Launch, project: Project) -> tuple[dict[str, Json], tuple
     spec, run = _mapping(args, "spec", problems), _mapping(args, "run", problems)
     problems.extend(_unknown(spec, _SPEC, "resource_args.spec"))
     problems.extend(_unknown(run, _RUN, "resource_args.run"))
+    problems.extend((*_types(spec, "resource_args.spec"), *_types(run, "resource_args.run")))
     known, warnings = secrets.references(launch.secrets, project.secrets)
     body: dict[str, Json] = {
         "displayName": spec.get("display_name") or launch.run_name,
@@ -104,12 +113,20 @@ def _pool(pool: Json, path: str, launch: Launch, env: Mapping[str, str], problem
         problems.append(Problem(f"{path}.container_spec", "is missing, and says what to run", container, fix))
         return {}
     given = container.get("env") or []
-    if not isinstance(given, list) or not all(isinstance(each, Mapping) and "name" in each for each in given):
+    if not isinstance(given, list) or not all(
+        isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in given
+    ):
         problems.append(
             Problem(f"{path}.container_spec.env", "must be a list of {name, value}", fix="List each variable.")
         )
         given = []
     kept = [dict(each) for each in given if each["name"] not in env]
+    for field in ("command", "args"):
+        words = container.get(field)
+        if words is not None and not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+            fix = "Write ['python', 'train.py']."
+            problems.append(Problem(f"{path}.container_spec.{field}", "must be a list of texts", words, fix))
+            return {}
     rest = {key: value for key, value in container.items() if _camel(key) not in ("env", "command", "args")}
     # Arguments without an entry point are the image's own entry point's: as a command they would stand in its place.
     command = list(launch.command) if launch.entry_point else list(container.get("command") or ())
@@ -142,10 +159,11 @@ def _scheduling(run: Mapping[str, Json], problems: list[Problem]) -> dict[str, J
         seconds = run.get(field)
         if seconds is None:
             continue
-        if not is_number(seconds) or seconds < 0:
-            problems.append(Problem(f"resource_args.run.{field}", "must be a number of seconds", seconds))
+        if not is_number(seconds) or not 0 <= seconds <= _LONGEST:
+            rule = f"must be a number of seconds, from 0 to {_LONGEST}"
+            problems.append(Problem(f"resource_args.run.{field}", rule, seconds))
         else:
-            scheduling[word] = f"{seconds:g}s" if isinstance(seconds, float) else f"{seconds}s"
+            scheduling[word] = f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
     for field, word in (("disable_retries", "disableRetries"), ("scheduling_strategy", "strategy")):
         if run.get(field) is not None:
             scheduling[word] = run[field]
@@ -212,6 +230,23 @@ def _unknown(args: Mapping[str, Json], known: tuple[str, ...], path: str) -> Ite
     for field in args:
         if field not in known:
             yield Problem(f"{path}.{field}", "is not an argument of the SDK's CustomJob", fix=nearest(field, known))
+
+
+def _types(args: Mapping[str, Json], path: str) -> Iterator[Problem]:
+    """The API reads a JSON text for nothing but a text, and so on."""
+    for field, value in args.items():
+        if value is None:
+            continue
+        if field in _TEXTS and not isinstance(value, str):
+            yield Problem(f"{path}.{field}", "must be text", value, "Put it in quotes.")
+        elif field in _FLAGS and not isinstance(value, bool):
+            yield Problem(f"{path}.{field}", "must be true or false", value)
+        elif field == "scheduling_strategy" and value not in _STRATEGIES:
+            yield Problem(f"{path}.{field}", "is no strategy", value, f"It is one of {', '.join(_STRATEGIES)}.")
+        elif field == "reserved_ip_ranges" and not (
+            isinstance(value, list) and all(isinstance(each, str) for each in value)
+        ):
+            yield Problem(f"{path}.{field}", "must be a list of texts", value)
 
 
 def _camels(value: Json) -> Json:

@@ -80,10 +80,8 @@ def of_replicated_jobs(status: Mapping[str, Json]) -> tuple[RunPhase, str] | Non
 
 def _message(status: Mapping[str, Json]) -> str:
     told = [
-        each
+        str(each.get("message") or each.get("reason") or "")
         for each in status.get("conditions") or []
-        if WORDS.get(str(each.get("type")).lower(), ("",))[0] == "failed"
+        if each.get("status") == "True" and of_conditions([each]) == (RunPhase.FAILED, "")
     ]
-    return (
-        next((str(each.get("message") or each.get("reason")) for each in told), "") or "its controller says it failed"
-    )
+    return next(filter(None, told), "") or "its controller says it failed"

@@ -17,13 +17,17 @@ INFRASTRUCTURE = ("InternalServerError", "CapacityError")
 """How `FailureReason` begins where the job's own code is not at fault."""
 
 
+_STARTED = ("Training", "Uploading", "Interrupted", "Restarting", "Updating")
+"""Secondary states of a job that has been running."""
+
+
 def run_status(job: Mapping[str, Json]) -> RunStatus:
     """Of the answer of DescribeTrainingJob. Raises Temporary for a word that AWS does not document."""
     word, secondary = job.get("TrainingJobStatus"), job.get("SecondaryStatus")
     reason = str(job.get("FailureReason") or "")
     name = job.get("TrainingJobName")
     match word:
-        case "InProgress" if secondary in ("Training", "Uploading", "Interrupted"):
+        case "InProgress" if secondary in _STARTED:
             return RunStatus(RunPhase.RUNNING, str(secondary), name)
         case "InProgress":
             return RunStatus(RunPhase.STARTING, str(secondary or ""), name)

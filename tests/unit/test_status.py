@@ -1,0 +1,226 @@
+"""What vendors say of a run, in Slipway's words: every documented state has a meaning, and no answer is a crash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slipway.errors import Temporary
+from slipway.model import Failure, RunPhase, RunStatus
+from slipway.status import kubernetes, sagemaker, vertex
+
+ABSENT, STARTING, RUNNING, FINISHED, FAILED, STOPPED, PREEMPTED = RunPhase
+
+# --- SageMaker
+
+
+@pytest.mark.parametrize(
+    ("word", "secondary", "phase"),
+    [
+        ("InProgress", None, STARTING),
+        *(("InProgress", each, STARTING) for each in ("Starting", "Pending", "LaunchingMLInstances", "Downloading")),
+        *(("InProgress", each, STARTING) for each in ("PreparingTrainingStack", "DownloadingTrainingImage")),
+        *(("InProgress", each, RUNNING) for each in ("Training", "Uploading", "Interrupted", "Restarting", "Updating")),
+        ("Stopping", "Stopping", RUNNING),
+        ("Completed", "Completed", FINISHED),
+        ("Deleting", None, FINISHED),
+        ("Failed", "Failed", FAILED),
+        ("Stopped", "Stopped", STOPPED),
+        ("Stopped", "MaxRuntimeExceeded", FAILED),
+        ("Stopped", "MaxWaitTimeExceeded", PREEMPTED),
+        ("Stopped", "Interrupted", PREEMPTED),
+    ],
+)
+def test_every_state_of_a_training_job_has_a_meaning(word: str, secondary: str | None, phase: RunPhase) -> None:
+    """S17."""
+    told = {"TrainingJobName": "n", "TrainingJobStatus": word, "SecondaryStatus": secondary}
+    status = sagemaker.run_status(told)
+    assert (status.phase, status.backend_id) == (phase, "n")
+
+
+@pytest.mark.parametrize(
+    ("reason", "failure"),
+    [
+        ("InternalServerError: We encountered an internal error", Failure.INFRASTRUCTURE),
+        ("CapacityError: Unable to provision", Failure.INFRASTRUCTURE),
+        ("AlgorithmError: ExecuteUserScriptError", Failure.USER),
+        ("", Failure.USER),
+    ],
+)
+def test_a_failure_of_a_training_job_says_whose_fault_it_is(reason: str, failure: Failure) -> None:
+    status = sagemaker.run_status({"TrainingJobStatus": "Failed", "FailureReason": reason})
+    assert status.failure is failure
+    assert status.reason == (reason or "SageMaker gave no reason")
+
+
+@given(st.text() | st.none(), st.text() | st.none(), st.text() | st.none())
+def test_a_word_that_sagemaker_does_not_document_is_looked_at_again(word: Any, secondary: Any, reason: Any) -> None:
+    told = {"TrainingJobStatus": word, "SecondaryStatus": secondary, "FailureReason": reason}
+    if word not in ("InProgress", "Completed", "Failed", "Stopping", "Stopped", "Deleting"):
+        with pytest.raises(Temporary, match="does not document"):
+            sagemaker.run_status(told)
+
+
+def test_a_log_is_what_the_job_wrote() -> None:
+    events = [{"timestamp": 1, "message": "a\n"}, {"message": "b"}, {}]
+    assert sagemaker.log_lines(events) == ["a", "b", ""]
+
+
+# --- Vertex AI
+
+
+@pytest.mark.parametrize(
+    ("state", "phase"),
+    [
+        *(("QUEUED", STARTING), ("PENDING", STARTING), ("RUNNING", RUNNING), ("UPDATING", RUNNING)),
+        *(("PAUSED", RUNNING), ("CANCELLING", RUNNING), ("SUCCEEDED", FINISHED), ("PARTIALLY_SUCCEEDED", FINISHED)),
+        *(("FAILED", FAILED), ("EXPIRED", FAILED), ("CANCELLED", STOPPED)),
+    ],
+)
+def test_every_state_of_a_custom_job_has_a_meaning(state: str, phase: RunPhase) -> None:
+    """S18. W&B Launch calls all but four of them unknown."""
+    assert vertex.run_status({"name": "n", "state": f"JOB_STATE_{state}"}).phase is phase
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "failure"),
+    [
+        ({"code": 8, "message": "no GPU"}, "no GPU", Failure.INFRASTRUCTURE),
+        ({"code": 13, "message": "oops"}, "oops", Failure.INFRASTRUCTURE),
+        ({"code": 3, "message": "exit 1"}, "exit 1", Failure.USER),
+        (None, "Vertex AI gave no reason", Failure.USER),
+    ],
+)
+def test_a_failure_of_a_custom_job_says_whose_fault_it_is(error: Any, reason: str, failure: Failure) -> None:
+    status = vertex.run_status({"state": "JOB_STATE_FAILED", "error": error})
+    assert (status.reason, status.failure) == (reason, failure)
+
+
+@given(st.text() | st.none() | st.just("JOB_STATE_UNSPECIFIED"))
+def test_a_state_that_says_nothing_is_looked_at_again(state: Any) -> None:
+    with pytest.raises(Temporary):
+        vertex.run_status({"state": state})
+
+
+# --- Kubernetes
+
+
+def condition(kind: str, status: str = "True", **more: str) -> dict[str, str]:
+    return {"type": kind, "status": status, **more}
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ({}, STARTING),
+        ({"active": 1}, STARTING),
+        ({"active": 1, "ready": 0}, STARTING),
+        ({"active": 1, "ready": 1}, RUNNING),
+        ({"active": 1, "succeeded": 1}, RUNNING),
+        ({"succeeded": 3, "conditions": [condition("Complete")]}, FINISHED),
+        ({"succeeded": 1, "conditions": [condition("Complete", "False")]}, RUNNING),
+        ({"failed": 1}, STARTING),
+        ({"failed": 1, "conditions": [condition("Failed")]}, FAILED),
+        ({"conditions": [condition("Suspended")]}, STARTING),
+        ({"ready": 1, "conditions": [condition("SuccessCriteriaMet")]}, RUNNING),
+        ({"conditions": None, "ready": None}, STARTING),
+    ],
+)
+def test_a_job_has_ended_when_its_conditions_say_so(status: Any, phase: RunPhase) -> None:
+    """A parallel Job finishes too, which W&B Launch never sees."""
+    assert kubernetes.job_status({"metadata": {"name": "n"}, "status": status}) == RunStatus(
+        phase, "the Job failed" if phase is FAILED else "", "n"
+    )
+
+
+def test_a_failed_job_tells_its_message() -> None:
+    told = [condition("Failed", reason="DeadlineExceeded", message="Job was active longer than specified deadline")]
+    assert kubernetes.job_status({"status": {"conditions": told}}).reason.startswith("Job was active")
+
+
+VOLCANO = {
+    **dict.fromkeys(("Pending", "Inqueue"), STARTING),
+    **dict.fromkeys(("Running", "Restarting", "Completing", "Aborting", "Terminating"), RUNNING),
+    **dict.fromkeys(("Completed",), FINISHED),
+    **dict.fromkeys(("Aborted", "Terminated", "Failed"), FAILED),
+}
+
+
+@pytest.mark.parametrize(("word", "phase"), VOLCANO.items())
+def test_every_phase_of_volcano_has_a_meaning(word: str, phase: RunPhase) -> None:
+    """S15."""
+    assert kubernetes.custom_status({"status": {"state": {"phase": word}}}).phase is phase
+
+
+@pytest.mark.parametrize(
+    ("words", "phase"),
+    [
+        (["Created"], STARTING),
+        (["Created", "Suspended"], STARTING),
+        (["Created", "Running"], RUNNING),
+        (["Created", "Running", "Restarting"], RUNNING),
+        (["Created", "Running", "Succeeded"], FINISHED),
+        (["Created", "Running", "Failed"], FAILED),
+        (["Completed"], FINISHED),
+        (["StartupPolicyCompleted"], STARTING),
+    ],
+)
+def test_conditions_of_kubeflow_and_jobset_amount_to_a_state(words: list[str], phase: RunPhase) -> None:
+    """S15."""
+    told = [*(condition(word) for word in words), condition("Failed", "False", message="not this")]
+    assert kubernetes.custom_status({"status": {"conditions": told}}).phase is phase
+
+
+@pytest.mark.parametrize(
+    ("jobs", "phase"),
+    [([{"name": "w", "ready": 1, "active": 0}], RUNNING), ({"ready": 0, "active": 1}, STARTING), ([], STARTING)],
+)
+def test_a_jobset_is_told_by_its_replicas(jobs: Any, phase: RunPhase) -> None:
+    for field in ("replicatedJobsStatus", "ReplicatedJobsStatus"):
+        assert kubernetes.custom_status({"status": {field: jobs}}).phase is phase
+
+
+@pytest.mark.parametrize(
+    ("conditions", "reason"),
+    [
+        ([condition("Failed", message="OOM")], "OOM"),
+        ([condition("Failed", reason="PodFailed")], "PodFailed"),
+        ([condition("Failed")], "its controller says it failed"),
+        ([condition("Failed", "False", message="not this"), condition("Aborted", message="that")], "that"),
+        ([], "its controller says it failed"),
+    ],
+)
+def test_a_failure_tells_the_message_of_the_condition_that_is_true(conditions: Any, reason: str) -> None:
+    told = {"status": {"state": {"phase": "Failed"}, "conditions": conditions}}
+    assert kubernetes.custom_status(told).reason == reason
+
+
+@given(st.text(min_size=1).filter(lambda word: word.lower() not in kubernetes.WORDS))
+def test_a_word_of_a_controller_that_nobody_knows_is_shown_and_has_a_deadline(word: str) -> None:
+    """Anybody may write a controller, so its words are not an error; an item that is starting does not do so for
+    ever."""
+    status = kubernetes.custom_status({"status": {"state": {"phase": word}}})
+    assert (status.phase, status.reason) == (STARTING, f"its controller says {word}")
+
+
+conditions = st.lists(
+    st.builds(condition, st.sampled_from(sorted(kubernetes.WORDS)) | st.text(), st.sampled_from(["True", "False"]))
+)
+
+
+@given(conditions, st.none() | st.sampled_from(["Running", "Failed"]) | st.text(), st.none() | st.integers(0, 3))
+def test_any_status_of_an_object_is_a_phase(conditions: Any, phase: Any, count: Any) -> None:
+    told = {
+        "status": {
+            "conditions": conditions,
+            "state": {"phase": phase},
+            "replicatedJobsStatus": [{"ready": count, "active": count}],
+        }
+    }
+    status = kubernetes.custom_status(told)
+    assert status.phase in RunPhase
+    assert status.phase is not FAILED or status.reason
+    assert kubernetes.job_status({"status": {"conditions": conditions, "ready": count}}).phase in RunPhase
