@@ -25,8 +25,12 @@ def tick(ports: Ports, limit: int = 100) -> int:
             _came_off(f"item {item_id}, to be put off", partial(_postpone, item_id, ports))
     for key in ports.store.crowded():
         _came_off(f"queue {key}", partial(admit, key, ports))
-    for resource in sorted({queue.resource for queue in ports.store.queues()}):
-        _came_off(f"runs on {resource}", partial(_stop_orphans, resource, ports))
+    queued = {queue.resource for queue in ports.store.queues()}
+    # A queue may have been deleted while a start of its last item still stood still somewhere.
+    for resource in sorted({*ports.resources, *queued}):
+        # A backend that no queue uses need not be there at all.
+        level = logging.WARNING if resource in queued else logging.DEBUG
+        _came_off(f"runs on {resource}", partial(_stop_orphans, resource, ports), level)
     return len(due)
 
 
@@ -41,12 +45,12 @@ def _stop_orphans(resource: str, ports: Ports) -> None:
             target.stop(run)
 
 
-def _came_off(what: str, work: Callable[[], object]) -> bool:
+def _came_off(what: str, work: Callable[[], object], level: int = logging.WARNING) -> bool:
     """One that fails, even by a bug, keeps no other from its turn."""
     try:
         work()
     except SlipwayError as error:
-        log.warning("%s: %s", what, error.message)
+        log.log(level, "%s: %s", what, error.message)
     except Exception:
         log.exception("%s failed in a way that nobody foresaw", what)
     else:

@@ -278,6 +278,8 @@ class Ports:
     entropy: Callable[[int], bytes]
     default_builder: Callable[[str], str]
     """resource → builder type, for a queue that names none (S8)."""
+    resources: Sequence[str] = ()
+    """What this deployment can run. Its backends are asked for runs that nobody wants, also when no queue is left."""
     base_url: str | None = None
     """The W&B server that runs report to; None is W&B's own default."""
     around: Surroundings = field(default_factory=Surroundings)

@@ -100,6 +100,7 @@ def local(settings: Settings) -> Ports:
         clock=clock,
         entropy=os.urandom,
         default_builder=default_builder,
+        resources=[each for each in RESOURCES if each != "local-container" or shutil.which("docker")],
         base_url=settings.base_url,
         watchers=watchers,
     )

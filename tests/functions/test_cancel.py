@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.functions.faults import BusyOnce, Calls, Crash, slow_to_start, survive
 from tests.functions.world import ALL, World
@@ -364,6 +366,19 @@ def test_an_item_that_is_cancelled_while_preempted_is_not_resumed() -> None:
     world.end(item, RunPhase.PREEMPTED)
     assert control.cancel(item.id, world.ports).state is State.STOPPED
     assert len(world.target.started) == 1
+
+
+def test_a_run_that_turns_up_when_its_queue_is_gone_is_stopped_too() -> None:
+    """Found as seed 1575714245013466: the clock asked only the backends of queues."""
+    world = World()
+    world.ports = replace(world.ports, resources=("local-container",))
+    world.queue()
+    item = world.submit()
+    world.deliver_all()
+    world.store.save(world.item(item).moved(State.FAILED, world.clock.now(), "given up", due=None))
+    control.delete_queue(item.queue, world.ports)
+    tick(world.ports)
+    assert phase(world, item) is RunPhase.STOPPED
 
 
 def test_a_run_that_turns_up_after_its_item_is_over_is_stopped_although_nobody_tells_of_it() -> None:

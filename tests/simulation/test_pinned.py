@@ -13,7 +13,7 @@ from tests.simulation.planting import Edit, Mutant, planted
 from tests.simulation.simulate import run
 
 from slipway.adapters.memory.bus import MemoryBus
-from slipway.functions import control
+from slipway.functions import control, tick
 from slipway.functions.observe import observe
 from slipway.model import Changed, State
 
@@ -22,7 +22,12 @@ REDRIVEN = Mutant(
     "and became a second item.",
     (Edit(MemoryBus.redrive, ", self._names.pop(letter_id)", ""),),
 )
-PINNED = [(9001409, REDRIVEN)]
+FORGOTTEN = Mutant(
+    "A run whose start arrived after its item had failed and its queue was deleted lived on: the clock asked only the "
+    "backends of queues.",
+    (Edit(tick.tick, "*ports.resources, ", ""),),
+)
+PINNED = [(9001409, REDRIVEN), (1575714245013466, FORGOTTEN)]
 
 
 @pytest.mark.parametrize(("seed", "bug"), PINNED, ids=[str(seed) for seed, _ in PINNED])

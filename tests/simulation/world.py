@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from math import inf
 from random import Random
@@ -174,9 +174,6 @@ class World:
         target = adapter(self.vendor, calls, secrets, character.start_lease)
         builder = SimulatedBuilder(self.workshop, calls)
         trees = {uri: {"main": {"train.py": f"print('{uri}')\n", "requirements.txt": ""}} for uri in REPOSITORIES}
-        more: dict[str, Any] = {}
-        if "resources" in {field.name for field in fields(Ports)}:
-            more["resources"] = ("local-container",)
         sources = MemorySources(trees)
         watched: Any = Port(sources, "sources", calls)
         watched.check = sources.check
@@ -190,7 +187,7 @@ class World:
             clock=WorldClock(scheduler),
             entropy=scheduler.rng.randbytes,
             default_builder=lambda _: "environment",
-            **more,
+            resources=("local-container",),
         )
 
     def _until(self, when: float) -> None:
