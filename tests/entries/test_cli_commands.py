@@ -6,20 +6,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer.main
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.entries.command_line import Run, command_line
 
 from slipway.cli import failure
 from slipway.cli.client import error_of
-from slipway.cli.main import app, main
+from slipway.cli.main import app
 from slipway.errors import (
     AlreadyExists,
     Forbidden,
@@ -44,35 +42,10 @@ QUEUE = {
 CODE = ("-u", "https://git.example.com/team/train.git", "-E", "python train.py")
 
 
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Ran]
-
-
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line on an empty data folder of entity `team`."""
-    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("SLIPWAY_ENTITY", "team")
-    for name in ("SLIPWAY_ENDPOINT", "SLIPWAY_API_KEY", "SLIPWAY_PROJECT", "SLIPWAY_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Ran:
-        code = main(arguments)
-        printed = capsys.readouterr()
-        return Ran(code, printed.out, printed.err)
-
-    return run
+    """On an empty data folder of entity `team`."""
+    return command_line(tmp_path, monkeypatch, capsys, SLIPWAY_ENTITY="team")
 
 
 @pytest.fixture

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from tests.entries.command_line import Ran, Run, command_line
 
 from slipway.cli import failure
-from slipway.cli.main import main
 from slipway.queues import parse_queue
 
 CONFIG = """
@@ -45,36 +43,13 @@ azureStorageAccessKey: hunter2
 """
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Ran]
-
-
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line on an empty data folder; the home of the person is empty too."""
-    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("HOME", str(tmp_path / "person"))
-    for name in ("SLIPWAY_ENDPOINT", "SLIPWAY_API_KEY", "SLIPWAY_ENTITY", "SLIPWAY_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
+    """The home of the person is empty too."""
+    run = command_line(tmp_path, monkeypatch, capsys, HOME=str(tmp_path / "person"))
     Path("launch-config.yaml").write_text(CONFIG)
     Path("train.yaml").write_text(yaml.safe_dump(TRAIN))
     Path("big.json").write_text(json.dumps(BIG))
-
-    def run(*arguments: str) -> Ran:
-        code = main(arguments)
-        printed = capsys.readouterr()
-        return Ran(code, printed.out, printed.err)
-
     return run
 
 

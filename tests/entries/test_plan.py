@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
+from tests.entries.command_line import Run, command_line
 from tests.entries.http_api import IMAGE, Api, error_of
 from tests.functions.world import REPOSITORY
 
 from slipway.cli import failure
-from slipway.cli.main import main
 from slipway.web.schemas import PlanView
 
 SPEC = {"entity": "team", **IMAGE}
@@ -82,34 +81,10 @@ def test_a_bad_submission_is_told_as_when_it_is_submitted(api: Api) -> None:
 # --- the command line
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Ran]
-
-
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line in an empty folder. Its data folder does not exist, and no server does."""
-    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("SLIPWAY_ENDPOINT", "http://127.0.0.1:1")
-    for name in ("SLIPWAY_ENTITY", "SLIPWAY_API_KEY", "SLIPWAY_PROJECT", "SLIPWAY_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Ran:
-        code = main(arguments)
-        printed = capsys.readouterr()
-        return Ran(code, printed.out, printed.err)
-
-    return run
+    """No data folder is there, and no server."""
+    return command_line(tmp_path, monkeypatch, capsys, SLIPWAY_ENDPOINT="http://127.0.0.1:1")
 
 
 def written(name: str, document: Any) -> str:
