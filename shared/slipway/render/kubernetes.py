@@ -45,7 +45,7 @@ def manifest(launch: Launch, cluster: Cluster) -> dict[str, Any]:
         if not any(pods.pod_templates(body)):
             fix = "Give it one: a mapping whose `spec` has `containers`."
             raise Invalid(Problem("resource_args", "has no pod in which the code could be mounted", fix=fix))
-        mounted.mount(body, launch.code, cluster, _env(launch, cluster))
+        mounted.mount(body, launch.code, cluster)
     pods.restrict(body)
     return body
 
@@ -94,7 +94,7 @@ def collection(body: Mapping[str, Any]) -> str:
 
 
 def plural(body: Mapping[str, Any]) -> str:
-    """`jobs`, `pytorchjobs`: by the rule that W&B goes by, and Kubernetes' own code generators too."""
+    """`jobs`, `pytorchjobs`: by the rule of Kubernetes' own code generators; W&B appends an `s` to every kind."""
     kind = str(body["kind"]).lower()
     return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}es" if kind.endswith("s") else f"{kind}s"
 

@@ -7,7 +7,7 @@ nobody chose the base image for this job, its dependencies are installed as the 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,8 +28,8 @@ def base_image(job: Job, builder: Mapping[str, Json]) -> str:
     return job.base_image or str(builder.get("base_image") or DEFAULT_BASE_IMAGE)
 
 
-def mount(manifest: dict[str, Any], code: Code, cluster: Cluster, env: Sequence[Mapping[str, Any]]) -> None:
-    """Changes every pod of the manifest so. `env` is the run's; the init container gets none of it."""
+def mount(manifest: dict[str, Any], code: Code, cluster: Cluster) -> None:
+    """Changes every pod of the manifest so. The init container gets none of the run's environment."""
     folder = f"{FOLDER}/{code.working_dir}" if code.working_dir else FOLDER
     place: dict[str, Any] = {"name": VOLUME, "mountPath": FOLDER}
     if cluster.code_claim is None:
