@@ -43,13 +43,21 @@ def submit(
     authorise: Callable[[Submission], None] = lambda _: None,
     retry_of: str | None = None,
 ) -> Item:
-    """The stored item; the one from before when the idempotency key is known.
+    """The stored item; the one from before when the idempotency key is known, whatever became of its queue since.
 
     `entity` and `project` are used where the launch spec names none. `authorise` raises Forbidden for a
     submission its caller may not make. Raises Invalid with everything that is wrong with the submission.
     """
-    wanted = draft(document, ports, entity=entity, project=project, authorise=authorise, retry_of=retry_of)
-    item = ports.store.create(wanted)
+    submission = parse_submission(document, entity=entity, project=project)
+    authorise(submission)
+    try:
+        item = ports.store.create(_checked(submission, ports, retry_of))
+    except Invalid:
+        # Who says again what was accepted is not refused for a queue that was drained, changed or deleted meanwhile.
+        known = ports.store.known(submission.entity, submission.idempotency_key)
+        if known is None:
+            raise
+        item = known
     if item.state is State.PENDING and item.version == 1:
         # Also for a known key: the first call may have died between its write and this.
         ports.bus.send(Topic.BUILD if item.image is None else Topic.ADVANCE, item.id)
@@ -63,11 +71,14 @@ def draft(
     entity: str | None = None,
     project: str | None = None,
     authorise: Callable[[Submission], None] = lambda _: None,
-    retry_of: str | None = None,
 ) -> Item:
     """The item that a submission would become, checked to its payload and stored nowhere. As `submit` otherwise."""
     submission = parse_submission(document, entity=entity, project=project)
     authorise(submission)
+    return _checked(submission, ports)
+
+
+def _checked(submission: Submission, ports: Ports, retry_of: str | None = None) -> Item:
     if not isinstance(submission.job.source, ImageSource):
         ports.sources.check(submission.job.source)
     item = _item(submission, _queue(submission, ports), ports, retry_of)

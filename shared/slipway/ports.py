@@ -65,6 +65,10 @@ class Store(Protocol):
         ...
 
     def item(self, item_id: str) -> Item | None: ...
+    def known(self, entity: str, idempotency_key: str | None) -> Item | None:
+        """The item that `create` would return for this key instead of saving a new one."""
+        ...
+
     def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:
         """Guarded by `item.version`; returns it with version + 1.
 

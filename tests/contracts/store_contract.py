@@ -207,6 +207,13 @@ class StoreContract:
     def test_items_without_a_key_are_never_the_same(self, store: Store) -> None:
         assert {store.create(an_item(item_id)).id for item_id in ("01a", "01b")} == {"01a", "01b"}
 
+    def test_a_known_key_is_looked_up_without_creating(self, store: Store) -> None:
+        store.create(an_item("01a"))
+        first = store.create(an_item("01b", entity="ann", queue_entity="team", key="k"))
+        finished = store.save(replace(first, state=State.FINISHED))
+        assert store.known("ann", "k") == finished
+        assert [store.known("team", "k"), store.known("ann", "other"), store.known("team", None)] == [None] * 3
+
     def test_of_many_creates_at_once_with_one_key_one_item_comes(self, store: Store) -> None:
         ids = [f"01{n}" for n in range(8)]
         created = _at_once(lambda item_id: store.create(an_item(item_id, key="k")).id, ids)

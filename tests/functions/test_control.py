@@ -188,6 +188,22 @@ def test_a_draining_queue_takes_nothing_more_and_ends_what_it_has() -> None:
     assert world.submit().state is State.PENDING
 
 
+def test_a_known_idempotency_key_gives_the_first_item_whatever_became_of_its_queue() -> None:
+    world = World()
+    world.queue()
+    first = world.submit(idempotency_key="k")
+    control.drain(KEY, world.ports)
+    assert world.submit(idempotency_key="k") == first
+    with pytest.raises(Invalid, match="is being drained"):
+        world.submit(idempotency_key="another")
+    world.deliver_all()
+    world.end(first)
+    observe(Changed(item_id=first.id), world.ports)
+    control.delete_queue(KEY, world.ports)
+    assert world.submit(idempotency_key="k") == world.item(first)
+    assert [item.id for item in world.store.items()] == [first.id]
+
+
 def test_a_message_put_on_the_bus_of_a_draining_queue_is_a_dead_letter_that_says_so() -> None:
     world = World()
     world.queue(draining=True)

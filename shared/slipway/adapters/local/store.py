@@ -89,6 +89,11 @@ class SqliteStore:
         row = self._database.row(_BY_ID, (item_id,))
         return None if row is None else item_from_json(row[0])
 
+    def known(self, entity: str, idempotency_key: str | None) -> Item | None:
+        # SQL's NULL equals nothing: without a key, no item is the same.
+        row = self._database.row(_BY_KEY, (entity, idempotency_key))
+        return None if row is None else item_from_json(row[0])
+
     def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:
         after = item.but(version=item.version + 1)
         if slot is Slot.KEEP:

@@ -105,6 +105,11 @@ class MemoryStore:
             row = self._items.get(item_id)
         return None if row is None else row.item
 
+    def known(self, entity: str, idempotency_key: str | None) -> Item | None:
+        with self._lock:
+            item_id = None if idempotency_key is None else self._idempotency.get((entity, idempotency_key))
+            return None if item_id is None else self._items[item_id].item
+
     def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:
         after = item.but(version=item.version + 1)
         row = _row(after)
