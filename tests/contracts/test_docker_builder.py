@@ -99,7 +99,9 @@ class BuilderFixtures:
             Supervised(started).stop(grace=0.0)
         for image in images:
             docker("image", "rm", "--force", image, check=False)
-        docker("image", "prune", "--force", "--filter", f"label={LABEL}")
+        # Not `docker image prune`: the engine runs one at a time, and refuses that of the test process beside this one.
+        if left := docker("images", "--quiet", "--filter", "dangling=true", "--filter", f"label={LABEL}").split():
+            docker("image", "rm", "--force", *left, check=False)
 
     @pytest.fixture
     def request_(self, builder: DockerBuilder, images: list[str], tmp_path: Path) -> MakeRequest:
