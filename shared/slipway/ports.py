@@ -177,6 +177,18 @@ class Bus(Protocol):
         ...
 
 
+class Blobs(Protocol):
+    """Bytes under a key, for what is too large for a record or a message: `contexts/3f…c1.zip`."""
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        """Of a Path, the file's content, without having all of it in memory. What was there is replaced."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """None when there is nothing under this key."""
+        ...
+
+
 class Sources(Protocol):
     """Where code comes from."""
 

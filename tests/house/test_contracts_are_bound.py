@@ -18,6 +18,7 @@ ADAPTERS = ROOT / "shared" / "slipway" / "adapters"
 SUITES = {
     ports.Store: "StoreContract",
     ports.Bus: "BusContract",
+    ports.Blobs: "BlobsContract",
     ports.Sources: "SourcesContract",
     ports.Registry: "RegistryContract",
     ports.Builder: "BuilderContract",

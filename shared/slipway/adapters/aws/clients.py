@@ -1,0 +1,109 @@
+"""The clients of one AWS account and region: each is made when it is first asked for, once per process.
+
+Region and credentials come from boto3's own chain (S9): environment, profile, the role of the function or machine.
+`AWS_ENDPOINT_URL` and its per-service forms are boto3's too, and lead every call elsewhere:
+https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from slipway.adapters.aws.failures import translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_codebuild import CodeBuildClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_sts import STSClient
+
+CONNECTIONS = 32
+"""Kept open per client: as many threads as a busy process has."""
+
+
+class Clients:
+    """Safe for use by several threads. `region` None is boto3's own choice."""
+
+    def __init__(self, region: str | None = None) -> None:
+        self._region = region
+        self._lock = Lock()
+        self._session: Any = None
+        self._made: dict[str, Any] = {}
+
+    @property
+    def region(self) -> str:
+        """Raises Invalid where neither the settings nor boto3 know one."""
+        return str(self._client("sts").meta.region_name)
+
+    @property
+    def codebuild(self) -> CodeBuildClient:
+        return self._client("codebuild")  # type: ignore[no-any-return]
+
+    @property
+    def dynamodb(self) -> DynamoDBClient:
+        return self._client("dynamodb")  # type: ignore[no-any-return]
+
+    @property
+    def ecr(self) -> ECRClient:
+        return self._client("ecr")  # type: ignore[no-any-return]
+
+    @property
+    def logs(self) -> CloudWatchLogsClient:
+        return self._client("logs")  # type: ignore[no-any-return]
+
+    @property
+    def s3(self) -> S3Client:
+        return self._client("s3")  # type: ignore[no-any-return]
+
+    @property
+    def sagemaker(self) -> SageMakerClient:
+        return self._client("sagemaker")  # type: ignore[no-any-return]
+
+    @property
+    def secretsmanager(self) -> SecretsManagerClient:
+        return self._client("secretsmanager")  # type: ignore[no-any-return]
+
+    @property
+    def sqs(self) -> SQSClient:
+        return self._client("sqs")  # type: ignore[no-any-return]
+
+    @property
+    def ssm(self) -> SSMClient:
+        return self._client("ssm")  # type: ignore[no-any-return]
+
+    @property
+    def sts(self) -> STSClient:
+        return self._client("sts")  # type: ignore[no-any-return]
+
+    def _client(self, service: str) -> Any:
+        made = self._made.get(service)
+        if made is None:
+            with self._lock, translated(f"make a client of {service}"):
+                if service not in self._made:
+                    self._made[service] = self._make(service)
+                made = self._made[service]
+        return made
+
+    def _make(self, service: str) -> Any:
+        from boto3.session import Session
+        from botocore.config import Config
+
+        if self._session is None:
+            self._session = Session(region_name=self._region)
+        # A step has a lease to keep: whoever does not answer in this time is looked at again by the next one.
+        # 20 s of it are a long poll of SQS.
+        config = Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=CONNECTIONS,
+            user_agent_extra="slipway",
+        )
+        return self._session.client(service, config=config)
