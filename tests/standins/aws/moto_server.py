@@ -31,7 +31,7 @@ def moto_server() -> Iterator[str]:
 
 
 def environment(url: str, **services: str) -> Mapping[str, str]:
-    """What leads boto3 there, and for `services` (sagemaker="http://…") elsewhere; nothing of this machine's own AWS."""
+    """What leads boto3 there (`services`, as in sagemaker="http://…", elsewhere); nothing of this machine's own AWS."""
     return {
         "AWS_ENDPOINT_URL": url,
         **{f"AWS_ENDPOINT_URL_{service.upper()}": elsewhere for service, elsewhere in services.items()},
