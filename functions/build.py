@@ -14,7 +14,7 @@ from slipway import image as images
 from slipway.context import copy
 from slipway.errors import Permanent, Refused, Stale, Temporary
 from slipway.functions.advance import advance
-from slipway.machine import LOOK_AT_BUILD, PREPARE_LEASE, failed, postponed
+from slipway.machine import BUILDING, LOOK_AT_BUILD, PREPARE_LEASE, failed, postponed
 from slipway.model import (
     Act,
     Build,
@@ -153,7 +153,7 @@ def _start_once(kind: str, builder: Builder, request: BuildRequest, ports: Ports
         record = Build(request.image, kind)
     else:
         phase = builder.status(record).phase
-        if phase is BuildPhase.RUNNING or (record.lease is not None and now < record.lease.until):
+        if phase.alive or (record.lease is not None and now < record.lease.until):
             return
         if builder.registry().presence(request.image) is Presence.PRESENT:
             # It ended after the registry was asked; the builder may even have forgotten it since.
@@ -177,7 +177,7 @@ def _start_once(kind: str, builder: Builder, request: BuildRequest, ports: Ports
 def _building(item: Item, ports: Ports) -> Item:
     now = ports.clock.now()
     if item.state is not State.BUILDING:
-        item = item.moved(State.BUILDING, now, "building its image", deadline=now + item.timeouts.build)
+        item = item.moved(State.BUILDING, now, BUILDING, deadline=now + item.timeouts.build)
     return _save(item.but(lease=None, due=now + LOOK_AT_BUILD), ports)
 
 

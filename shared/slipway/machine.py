@@ -42,6 +42,8 @@ ABSENCE = 15.0
 LOOK_AT_BUILD = 60.0
 """Seconds between looks at a build that no event has told of."""
 
+BUILDING = "building its image"
+
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.PENDING: frozenset({State.BUILDING, State.STARTING, State.FAILED, State.STOPPED}),
     State.BUILDING: frozenset({State.PENDING, State.STARTING, State.FAILED, State.STOPPED}),
@@ -158,6 +160,8 @@ def _pending(item: Item, facts: Facts) -> Decision:
 
 def _building(item: Item, facts: Facts) -> Decision:
     now = facts.now
+    if facts.build is not None and facts.build.phase is BuildPhase.QUEUED and item.desired is Desired.RUN:
+        item = _in_builders_line(item, facts.build, now)
     if (over := _over_before_start(item, facts, Stage.BUILD)) is not None:
         return over
     if facts.image is Presence.PRESENT:
@@ -165,6 +169,8 @@ def _building(item: Item, facts: Facts) -> Decision:
     if facts.build is None:
         return Decision(item)
     match facts.build.phase:
+        case BuildPhase.RUNNING if item.reason != BUILDING:
+            return _rest(item.but(reason=BUILDING), now, now + LOOK_AT_BUILD)
         case BuildPhase.FAILED:
             tail = f"\n{facts.build.log_tail}" if facts.build.log_tail else ""
             return failed(item, Stage.BUILD, f"the build failed: {facts.build.reason}{tail}", now)
@@ -172,6 +178,15 @@ def _building(item: Item, facts: Facts) -> Decision:
             return _prepare(item, now)
         case _:
             return _rest(item, now, now + LOOK_AT_BUILD)
+
+
+def _in_builders_line(item: Item, build: BuildStatus, now: float) -> Item:
+    """As it is until its next look; then its build may take as long as one that begins now. The time for which it may
+    be pending bounds that."""
+    if item.due is not None and item.due > now and item.reason == build.reason:
+        return item
+    deadline = max(item.deadline or 0.0, min(now + item.timeouts.build, _pending_deadline(item)))
+    return item.but(reason=build.reason, deadline=deadline, due=now + LOOK_AT_BUILD)
 
 
 def _over_before_start(item: Item, facts: Facts, stage: Stage) -> Decision | None:

@@ -384,9 +384,15 @@ class Presence(StrEnum):
 
 class BuildPhase(StrEnum):
     ABSENT = "absent"
+    QUEUED = "queued"
+    """The builder has it, and builds others first: the time that a build may take does not run yet."""
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+    @property
+    def alive(self) -> bool:
+        return self in (BuildPhase.QUEUED, BuildPhase.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)

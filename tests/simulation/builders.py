@@ -37,10 +37,13 @@ class BuildJob:
     image: str
     attempt: int
     phase: BuildPhase = BuildPhase.RUNNING
+    queued_until: float = 0.0
 
     @property
     def status(self) -> BuildStatus:
         build_id = f"build-{self.number}"
+        if self.phase is BuildPhase.QUEUED:
+            return BuildStatus(self.phase, build_id, "it builds others first")
         if self.phase is BuildPhase.FAILED:
             return BuildStatus(self.phase, build_id, "exit code 1", "no matching distribution")
         return BuildStatus(self.phase, build_id)
@@ -73,14 +76,19 @@ class Workshop:
             raise AlreadyExists(f"409: {image}#{attempt}")
         self._calls.refuse("a build")
         build = BuildJob(len(self.builds) + 1, image, attempt)
+        seconds = self._scheduler.rng.choice(self.manners.seconds)
+        if build.number % 3 == 0:
+            build.phase, build.queued_until = BuildPhase.QUEUED, self._scheduler.now + seconds / 2
         self._created(build)
         self.builds.append(build)
-        self._scheduler.after(self._scheduler.rng.choice(self.manners.seconds), lambda: self._end(build))
+        self._scheduler.after(seconds, lambda: self._end(build))
         return build
 
     def labelled(self, image: str, attempt: int) -> BuildJob | None:
         for build in reversed(self.builds):
             if (build.image, build.attempt) == (image, attempt) and build.phase is not BuildPhase.ABSENT:
+                if build.phase is BuildPhase.QUEUED and self._scheduler.now >= build.queued_until:
+                    build.phase = BuildPhase.RUNNING
                 return build
         return None
 

@@ -16,7 +16,7 @@ from tests.simulation.truth import told_as_it_is
 
 from slipway.adapters.memory.store import MemoryStore
 from slipway.machine import TRANSITIONS
-from slipway.model import BuildPhase, Desired, Item, Queue, QueueKey, Slot, State
+from slipway.model import Desired, Item, Queue, QueueKey, Slot, State
 
 HOLDING = (State.STARTING, State.RUNNING)
 
@@ -141,7 +141,7 @@ class Ledger:
             self._broken(f"{name} was started {len(same)} times, on a backend that takes our names")
 
     def build_created(self, build: BuildJob, workshop: Workshop) -> None:
-        alive = [each for each in workshop.builds if each.image == build.image and each.phase is BuildPhase.RUNNING]
+        alive = [each for each in workshop.builds if each.image == build.image and each.phase.alive]
         if alive:
             self._broken(f"{build.image} is built twice at once")
         worker = self.scheduler.current

@@ -30,6 +30,7 @@ from slipway.model import (
     Stage,
     State,
     Submission,
+    Timeouts,
 )
 
 NOW = 1_000.0
@@ -101,6 +102,9 @@ TABLE = [
     ("built and its turn", P, SOURCE, facts(image=Presence.PRESENT), S, Act.START, Slot.ACQUIRE),
     ("no right to ask the registry", P, SOURCE, facts(image=Presence.UNAUTHORISED), FAIL, Act.NOTHING, Slot.RELEASE),
     ("a build runs: it waits", B, SOURCE, build(BuildPhase.RUNNING), B, Act.NOTHING, Slot.KEEP),
+    ("a build is queued: it waits", B, SOURCE, build(BuildPhase.QUEUED), B, Act.NOTHING, Slot.KEEP),
+    ("queued for longer than it may build", B, {**SOURCE, **LATE}, build(BuildPhase.QUEUED), B, Act.NOTHING, Slot.KEEP),
+    ("cancelled while queued", B, {**SOURCE, **STOP}, build(BuildPhase.QUEUED), STOPPED, Act.NOTHING, Slot.RELEASE),
     ("the build failed", B, SOURCE, build(BuildPhase.FAILED), FAIL, Act.NOTHING, Slot.RELEASE),
     ("the build is lost: prepared again", B, SOURCE, build(BuildPhase.ABSENT), B, Act.PREPARE, Slot.KEEP),
     ("lost but claimed", B, {**SOURCE, **PREPARE_LEASE}, build(BuildPhase.ABSENT), B, Act.NOTHING, Slot.KEEP),
@@ -245,6 +249,19 @@ def test_a_failure_carries_its_stage_and_the_log_of_the_build() -> None:
     after = decide(an_item(B, **SOURCE), build(BuildPhase.FAILED)).item
     assert after.stage is Stage.BUILD
     assert after.reason.endswith("boom")
+
+
+def test_the_time_of_a_build_begins_when_its_builder_begins_it() -> None:
+    queued = decide(an_item(B, **SOURCE, deadline=NOW), build(BuildPhase.QUEUED)).item
+    assert (queued.deadline, queued.due, queued.reason) == (NOW + queued.timeouts.build, NOW + 60, "exit code 1")
+    assert decide(queued, build(BuildPhase.QUEUED)).item is queued
+    begun = decide(queued, build(BuildPhase.RUNNING)).item
+    assert (begun.deadline, begun.reason) == (queued.deadline, "building its image")
+
+
+def test_a_build_that_stays_queued_fails_its_item_when_it_has_been_pending_for_too_long() -> None:
+    old = an_item(B, **SOURCE, deadline=NOW, timeouts=Timeouts(pending=10.0))
+    assert decide(old, build(BuildPhase.QUEUED)).item.state is FAIL
 
 
 def test_a_finished_run_keeps_what_the_backend_told() -> None:

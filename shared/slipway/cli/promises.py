@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from slipway.cli.finding import Finding, Verdict, some
 from slipway.errors import SlipwayError
-from slipway.model import BuildPhase, Item, QueueKey, RunPhase, RunRef, State, Topic
+from slipway.model import Item, QueueKey, RunPhase, RunRef, State, Topic
 from slipway.ports import Ports, Target
 
 OVERDUE = 120.0
@@ -61,7 +61,7 @@ def unwanted_builds(ports: Ports) -> list[str]:
     for build in ports.store.builds(BUILDS):
         if build.lease is not None or ports.store.wanting(build.image):
             continue
-        running = ports.builders(build.builder, None).status(build).phase is BuildPhase.RUNNING
+        running = ports.builders(build.builder, None).status(build).phase.alive
         # Asked again: an item may have joined it meanwhile.
         if running and not ports.store.wanting(build.image):
             found.append(build.image)
