@@ -22,10 +22,11 @@ def _request() -> Shape:
     return model.operation_model("CreateTrainingJob").input_shape
 
 
-def refusals(request: Any) -> list[str]:
-    """What AWS would refuse of a CreateTrainingJob."""
-    report = ParamValidator().validate(request, _request())
-    return [*([report.generate_report()] if report.has_errors() else []), *_broken(request, _request(), "")]
+def refusals(request: Any, shape: Shape | None = None) -> list[str]:
+    """What AWS would refuse of a CreateTrainingJob, or of the request of another operation: `shape`."""
+    shape = _request() if shape is None else shape
+    report = ParamValidator().validate(request, shape)
+    return [*([report.generate_report()] if report.has_errors() else []), *_broken(request, shape, "")]
 
 
 def _broken(value: Any, shape: Shape, path: str) -> Iterator[str]:
@@ -34,7 +35,8 @@ def _broken(value: Any, shape: Shape, path: str) -> Iterator[str]:
         yield from _of_text(value, rules, path)
     size = len(value) if isinstance(value, str | list | dict) else value
     if shape.type_name != "structure" and not rules.get("min", size) <= size <= rules.get("max", size):
-        yield f"{path}: {size} is not within {rules.get('min')} and {rules.get('max')}"
+        kind = "have length" if isinstance(value, str | list | dict) else "have value"
+        yield _failed(value, path, f"{kind} between {rules.get('min')} and {rules.get('max')}, both included")
     if shape.type_name == "structure":
         for name, inner in value.items():
             if name in shape.members:
@@ -50,9 +52,14 @@ def _broken(value: Any, shape: Shape, path: str) -> Iterator[str]:
 
 def _of_text(value: str, rules: dict[str, Any], path: str) -> Iterator[str]:
     if "enum" in rules and value not in rules["enum"]:
-        yield f"{path}: {value!r} is none of the values of the model"
+        yield _failed(value, path, f"satisfy enum value set: [{', '.join(rules['enum'])}]")
     if "pattern" in rules and not _pattern(rules["pattern"]).fullmatch(value):
-        yield f"{path}: {value!r} is not {rules['pattern']}"
+        yield _failed(value, path, f"satisfy regular expression pattern: {rules['pattern']}")
+
+
+def _failed(value: Any, path: str, rule: str) -> str:
+    """In the service's own words."""
+    return f"Value '{value}' at '{path.lstrip('.')}' failed to satisfy constraint: Member must {rule}"
 
 
 @cache
