@@ -93,7 +93,9 @@ def test_an_image_of_the_queues_own_runs_with_the_submissions_command_alone(
 def test_the_queues_environment_wins_except_for_who_the_run_is() -> None:
     own = {"WANDB_PROJECT": "other", "WANDB_RUN_ID": "forged", "SLIPWAY_ITEM": "forged", "LR": 1}
     environment = sent(Environment=own)["Environment"]
+    folder = environment.pop("SLIPWAY_OUTPUT_DIR")
     assert environment == {"WANDB_PROJECT": "other", "WANDB_RUN_ID": "run7", "SLIPWAY_ITEM": "item7", "LR": "1"}
+    assert folder == "/opt/ml/output/data"
 
 
 def test_a_secret_is_told_by_where_it_lies() -> None:

@@ -20,6 +20,9 @@ from slipway.render.surroundings import Account
 ITEM_TAG, ATTEMPT_TAG = "slipway.item", "slipway.attempt"
 NOT_SENT = frozenset({"EcrRepoName", "region", "profile"})
 """Words that W&B takes in this place and does not send either."""
+OUTPUT = "/opt/ml/output/data"
+"""Where a run leaves what is kept: SageMaker puts it into output.tar.gz under `S3OutputPath`.
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html"""
 _REQUIRED = {
     "ResourceConfig": "Say which instances: {InstanceType: ml.m5.xlarge, InstanceCount: 1, VolumeSizeInGB: 30}.",
     "StoppingCondition": "Say how long a run may take: {MaxRuntimeInSeconds: 3600}.",
@@ -49,7 +52,7 @@ def request(launch: Launch, account: Account) -> tuple[dict[str, Json], tuple[st
         "RoleArn": _role(args, account, problems),
         "AlgorithmSpecification": _algorithm(args, launch, problems),
         "OutputDataConfig": _output(args, account, problems),
-        "Environment": _environment(args, {**launch.env, **known}, problems),
+        "Environment": _environment(args, {**launch.env, "SLIPWAY_OUTPUT_DIR": OUTPUT, **known}, problems),
         "Tags": _tags(args, launch, problems),
     }
     for field, fix in _REQUIRED.items():
