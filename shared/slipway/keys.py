@@ -11,8 +11,9 @@ import hashlib
 import hmac
 from collections.abc import Callable
 
-from slipway.errors import Invalid, Problem
+from slipway.errors import Forbidden, Invalid, Problem
 from slipway.model import ApiKey
+from slipway.ports import Store
 
 EVERY_ENTITY = "*"
 PREFIX = "slip_"
@@ -48,6 +49,18 @@ def digest(text: str) -> str:
 def matches(text: str, key: ApiKey) -> bool:
     """Whether this is the key's text, in the same time whatever the difference."""
     return hmac.compare_digest(digest(text), key.digest)
+
+
+def holder(text: str, store: Store) -> ApiKey | None:
+    """The key with this text, if there is one."""
+    key = store.key(digest(text))
+    return key if key is not None and matches(text, key) else None
+
+
+def require(key: ApiKey, entity: str) -> None:
+    """Raises Forbidden where the key may not act for the entity."""
+    if not may(key, entity):
+        raise Forbidden(f"this key acts for entity '{key.entity}', not for '{entity}'; use a key of '{entity}'")
 
 
 def may(key: ApiKey, entity: str) -> bool:

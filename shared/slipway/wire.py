@@ -10,11 +10,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from slipway.errors import Invalid, Problem, nearest
+from slipway.loading import known, load
 from slipway.model import Queue
 from slipway.ports import Builder, Ports, Registry, Target, Watcher
 
@@ -55,10 +54,10 @@ def local(settings: Settings) -> Ports:
     """Everything on this machine: SQLite, processes, Docker."""
     home = settings.home
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    clock = _load("slipway.adapters.local.clock:SystemClock")()
-    database = _load("slipway.adapters.local.database:Database")(home, synchronous=settings.synchronous)
-    wakeup = _load("slipway.adapters.local.wakeup:Wakeup")(home)
-    secrets = _load("slipway.adapters.local.secrets:LocalSecrets")(home, os.environ)
+    clock = load("slipway.adapters.local.clock:SystemClock")()
+    database = load("slipway.adapters.local.database:Database")(home, synchronous=settings.synchronous)
+    wakeup = load("slipway.adapters.local.wakeup:Wakeup")(home)
+    secrets = load("slipway.adapters.local.secrets:LocalSecrets")(home, os.environ)
 
     @cache
     def target(resource: str) -> Target:
@@ -66,30 +65,30 @@ def local(settings: Settings) -> Ports:
             "local-process": "slipway.adapters.local.process:ProcessTarget",
             "local-container": "slipway.adapters.local.container:ContainerTarget",
         }
-        return cast(Target, _load(where[_known("resource", resource, where)])(home, secrets))
+        return cast(Target, load(where[known("resource", resource, where)])(home, secrets))
 
     @cache
     def builder(kind: str, destination: str | None = None) -> Builder:
         where = destination or settings.destination
         makers: dict[str, Callable[[], Any]] = {
-            "environment": lambda: _load("slipway.adapters.local.environment:EnvironmentBuilder")(home),
-            "docker": lambda: _load("slipway.adapters.local.docker_builder:DockerBuilder")(
+            "environment": lambda: load("slipway.adapters.local.environment:EnvironmentBuilder")(home),
+            "docker": lambda: load("slipway.adapters.local.docker_builder:DockerBuilder")(
                 home, destination=where, registry=_registry(where)
             ),
-            "noop": lambda: _load("slipway.adapters.local.noop:NoopBuilder")(),
+            "noop": lambda: load("slipway.adapters.local.noop:NoopBuilder")(),
         }
-        return cast(Builder, makers[_known("builder.type", kind, makers)]())
+        return cast(Builder, makers[known("builder.type", kind, makers)]())
 
     def watchers() -> Sequence[Watcher]:
-        found: list[Watcher] = [_load("slipway.adapters.local.watch:ProcessWatcher")(home)]
+        found: list[Watcher] = [load("slipway.adapters.local.watch:ProcessWatcher")(home)]
         if shutil.which("docker"):
-            found.append(_load("slipway.adapters.local.container:ContainerWatcher")())
+            found.append(load("slipway.adapters.local.container:ContainerWatcher")())
         return found
 
     return Ports(
-        store=_load("slipway.adapters.local.store:SqliteStore")(database),
-        bus=_load("slipway.adapters.local.bus:SqliteBus")(database, clock, wakeup, visibility=settings.visibility),
-        sources=_load("slipway.adapters.local.sources:LocalSources")(
+        store=load("slipway.adapters.local.store:SqliteStore")(database),
+        bus=load("slipway.adapters.local.bus:SqliteBus")(database, clock, wakeup, visibility=settings.visibility),
+        sources=load("slipway.adapters.local.sources:LocalSources")(
             local_paths=settings.local_paths,
             private_addresses=settings.private_addresses,
             insecure_git=settings.insecure_git,
@@ -109,20 +108,20 @@ def local(settings: Settings) -> Ports:
 def planning(queue: Queue) -> Ports:
     """What a plan needs and nothing else: one queue, and sources of this user's own machine. Nothing is kept, and no
     account or server is asked."""
-    clock = _load("slipway.adapters.local.clock:SystemClock")()
-    store = _load("slipway.adapters.memory.store:MemoryStore")()
+    clock = load("slipway.adapters.local.clock:SystemClock")()
+    store = load("slipway.adapters.memory.store:MemoryStore")()
     store.save_queue(replace(queue, version=0))
     return Ports(
         store=store,
-        bus=_load("slipway.adapters.memory.bus:MemoryBus")(clock),
-        sources=_load("slipway.adapters.local.sources:LocalSources")(
+        bus=load("slipway.adapters.memory.bus:MemoryBus")(clock),
+        sources=load("slipway.adapters.local.sources:LocalSources")(
             local_paths=True, private_addresses=True, insecure_git=True
         ),
-        targets=lambda resource: cast(Target, _load("slipway.adapters.memory.target:MemoryTarget")()),
+        targets=lambda resource: cast(Target, load("slipway.adapters.memory.target:MemoryTarget")()),
         builders=lambda kind, destination: cast(
-            Builder, _load("slipway.adapters.memory.builder:MemoryBuilder")(destination=destination or "IMAGE")
+            Builder, load("slipway.adapters.memory.builder:MemoryBuilder")(destination=destination or "IMAGE")
         ),
-        secrets=_load("slipway.adapters.memory.secrets:MemorySecrets")(),
+        secrets=load("slipway.adapters.memory.secrets:MemorySecrets")(),
         clock=clock,
         entropy=os.urandom,
         default_builder=lambda resource: "environment" if resource == "local-process" else "docker",
@@ -138,17 +137,6 @@ def default_builder(resource: str) -> str:
 
 def _registry(destination: str | None) -> Registry:
     if destination is None:
-        return cast(Registry, _load("slipway.adapters.local.docker_images:DockerImages")())
-    credentials = _load("slipway.adapters.local.docker_login:credentials")
-    return cast(Registry, _load("slipway.adapters.oci.registry:OciRegistry")(credentials))
-
-
-def _known(field: str, name: str, known: Mapping[str, object]) -> str:
-    if name not in known:
-        raise Invalid(Problem(field, "this deployment has none of that name", name, nearest(name, known)))
-    return name
-
-
-def _load(where: str) -> Any:
-    module, _, name = where.partition(":")
-    return getattr(import_module(module), name)
+        return cast(Registry, load("slipway.adapters.local.docker_images:DockerImages")())
+    credentials = load("slipway.adapters.local.docker_login:credentials")
+    return cast(Registry, load("slipway.adapters.oci.registry:OciRegistry")(credentials))

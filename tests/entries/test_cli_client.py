@@ -236,3 +236,13 @@ def test_a_stream_that_breaks_off_is_not_taken_for_its_end() -> None:
     assert next(read) == "a"
     with pytest.raises(Temporary, match="broken off"):
         next(read)
+
+
+def test_a_stream_that_goes_on_later_is_asked_for_from_where_it_was() -> None:
+    texts = {"": "id: 1.1\ndata: a\n\nevent: later\ndata: {}\n\n", "1.1": "data: b\n\nevent: end\ndata: {}\n\n"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=texts[request.headers.get("Last-Event-ID", "")])
+
+    client = Client(httpx.Client(transport=httpx.MockTransport(answer), base_url="http://localhost"))
+    assert [event.data for event in client.events("/logs")] == ["a", "b"]

@@ -13,9 +13,10 @@ import pytest
 from tests.conditions import eventually
 from tests.functions.world import World
 
-from slipway.cli.journal import JsonLine, Line, journaled
+from slipway.cli.journal import JsonLine, Line
 from slipway.cli.worker import Workers, catch_up
 from slipway.errors import Temporary
+from slipway.journal import journaled
 from slipway.model import Changed, Item, Message, RunPhase, State, Topic
 from slipway.ports import Bus, Ports
 

@@ -325,3 +325,17 @@ def test_an_item_that_came_as_an_image_has_no_build_log() -> None:
     api = saying(lambda run, follow: iter([]))
     answer = api.ask("GET", f"/v1/items/{running(api)}/logs?source=build")
     assert (answer.status_code, error_of(answer)["kind"]) == (404, "not_found")
+
+
+def test_a_server_that_may_not_answer_for_long_asks_to_be_asked_again() -> None:
+    """C1: behind API Gateway an answer is whole or not at all, within half a minute."""
+    api = Api(World(wrap_target=lambda target: Talkative(target, lambda run, follow: iter(["a", "b"]))), options=SHORT)
+    api.put_queue()
+    item = running(api)
+    first = events(api.ask("GET", f"/v1/items/{item}/logs?follow=true").text)
+    assert [event.get("event", event["data"]) for event in first] == ["a", "later"]
+    rest = events(api.ask("GET", f"/v1/items/{item}/logs?follow=true", headers={"Last-Event-ID": first[0]["id"]}).text)
+    assert [event.get("event", event["data"]) for event in rest] == ["b", "later"]
+
+
+SHORT = {"follow_for": 0.0}

@@ -33,6 +33,7 @@ class Event(NamedTuple):
 
     kind: str
     data: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +63,35 @@ class Client:
         return response
 
     def events(self, path: str, **query: Any) -> Iterator[Event]:
-        """Server-sent events until `end`. Raises what an `error` event stands for."""
-        headers = {"Accept": "text/event-stream"}
+        """Server-sent events until `end`; a server that says `later` is asked again from where it was. Raises what an
+        `error` event stands for."""
+        last, more = "", True
+        while more:
+            more = False
+            for event in self._stream(path, last, query):
+                last = event.id or last
+                match event.kind:
+                    case "end":
+                        return
+                    case "later":
+                        more = True
+                    case "error":
+                        raise _error(event.data) or Temporary(event.data)
+                    case _:
+                        yield event
+        raise Temporary("the stream was broken off; ask again")
+
+    def _stream(self, path: str, last: str, query: dict[str, Any]) -> Iterator[Event]:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         timeout = httpx.Timeout(5.0, read=None)
         try:
             with self.http.stream("GET", path, params=query, headers=headers, timeout=timeout) as response:
                 if response.is_error:
                     response.read()
                     raise error_of(response)
-                for event in _events(response.iter_lines()):
-                    if event.kind == "end":
-                        return
-                    if event.kind == "error":
-                        raise _error(event.data) or Temporary(event.data)
-                    yield event
+                yield from _events(response.iter_lines())
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
-        raise Temporary("the stream was broken off; ask again")
 
     def _unreachable(self, error: httpx.TransportError) -> Temporary:
         if isinstance(error, httpx.TimeoutException):
@@ -152,7 +165,7 @@ def _in_process(home: Path) -> httpx.Client:
 
 def _events(lines: Iterator[str]) -> Iterator[Event]:
     """https://html.spec.whatwg.org/multipage/server-sent-events.html: an empty line ends an event."""
-    kind, data = "message", list[str]()
+    kind, data, last = "message", list[str](), ""
     for line in lines:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -160,9 +173,11 @@ def _events(lines: Iterator[str]) -> Iterator[Event]:
             kind = value
         elif name == "data":
             data.append(value)
+        elif name == "id":
+            last = value
         elif not line:
             if data:
-                yield Event(kind, "\n".join(data))
+                yield Event(kind, "\n".join(data), last)
             kind, data = "message", []
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from slipway import wire
 from slipway.cli import instance
-from slipway.cli.journal import journaled
 from slipway.cli.output import fields, note, stdout
 from slipway.cli.server import Server, listen, url_of
 from slipway.cli.worker import Workers
 from slipway.errors import Forbidden
+from slipway.journal import journaled
 from slipway.model import State
 from slipway.ports import Ports
 from slipway.wire import Settings

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway.errors import Forbidden, NotFound
-from slipway.keys import EVERY_ENTITY, digest, matches, may
+from slipway.keys import EVERY_ENTITY, holder, may, require
 from slipway.model import ApiKey, Item
 from slipway.ports import Ports
 from slipway.web.replies import refusal
@@ -55,10 +55,7 @@ class Caller:
 
     def require(self, entity: str) -> None:
         """Raises Forbidden."""
-        if not self.may(entity):
-            raise Forbidden(
-                f"this key acts for entity '{self.key.entity}', not for '{entity}'; use a key of '{entity}'"
-            )
+        require(self.key, entity)
 
     def require_every(self, what: str) -> None:
         """Raises Forbidden. `what` needs such a key, as in "keys are managed"."""
@@ -72,8 +69,8 @@ def caller_of(
     """Answers 401 without a known key, unless the server was started without keys."""
     if request.app.state.keyless:
         return _ANYONE
-    key = None if sent is None else ports.store.key(digest(sent.credentials))
-    if sent is None or key is None or not matches(sent.credentials, key):
+    key = None if sent is None else holder(sent.credentials, ports.store)
+    if key is None:
         why = "no key was sent" if sent is None else "the key is not known, or was revoked"
         raise HTTPException(
             401, f"{why}; send `Authorization: Bearer slip_...`", {"WWW-Authenticate": 'Bearer realm="slipway"'}

@@ -45,6 +45,7 @@ def create_app(
     workers: Callable[[], bool] = lambda: True,
     ready: Callable[[], list[str]] = list,
     look_every: float = 1.0,
+    follow_for: float | None = None,
 ) -> FastAPI:
     """The HTTP API over `ports`.
 
@@ -52,6 +53,7 @@ def create_app(
     workers: whether anything is up that takes steps, asked by /ready and explain.
     ready: further reasons why the server is not ready, asked by /ready.
     look_every: seconds between looks at an item whose log is followed.
+    follow_for: seconds after which whoever follows a log is asked to come again; None follows to the end.
     """
     app = FastAPI(
         title="Slipway",
@@ -67,6 +69,7 @@ def create_app(
     app.state.workers = workers
     app.state.ready = ready
     app.state.look_every = look_every
+    app.state.follow_for = follow_for
     answer_errors(app)
     if keyless:
         app.add_middleware(LoopbackOnly)

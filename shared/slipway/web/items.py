@@ -7,19 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request
 
 from slipway.documents import Reader
-from slipway.errors import Invalid, Problem
 from slipway.explain import explain as explained
 from slipway.functions import control
 from slipway.functions.image import explain_image
-from slipway.functions.submit import submit as submitted
-from slipway.model import Json as JsonValue
-from slipway.model import State, Submission
+from slipway.model import State
 from slipway.provenance import provenance_document
 from slipway.views import item_document, item_summary
 from slipway.web.access import CallerOf, OwnItem, PortsOf
 from slipway.web.bodies import Document
-from slipway.web.replies import Json
+from slipway.web.replies import Json, reply
 from slipway.web.schemas import Explained, ImageView, ItemPage, ItemView, body
+from slipway.web.submission import submitted
 
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
@@ -53,18 +51,7 @@ def submit(
 
     Everything that is wrong with it is told at once, as `problems`.
     """
-    if idempotency_key is not None:
-        document = _with_key(document, idempotency_key)
-
-    def authorise(submission: Submission) -> None:
-        caller.require(submission.entity)
-        caller.require(submission.queue_key.entity)
-
-    asked_at = ports.clock.now()
-    item = submitted(document, ports, entity=caller.entity, authorise=authorise)
-    known = item.version > 1 or item.created_at < asked_at
-    headers = {"Location": f"/v1/items/{item.id}"}
-    return Json(item_document(item, ports.clock.now()), 200 if known else 201, headers)
+    return reply(submitted(document, caller.key, ports, idempotency_key=idempotency_key))
 
 
 @router.get("", summary="List items, newest first", responses={200: {"model": ItemPage}})
@@ -144,12 +131,3 @@ def reprioritise(item: OwnItem, document: Document, caller: CallerOf, ports: Por
     reader.finish()
     assert isinstance(priority, int)
     return Json(item_document(control.reprioritise(item.id, priority, ports), ports.clock.now()))
-
-
-def _with_key(document: dict[str, JsonValue], key: str) -> dict[str, JsonValue]:
-    """The header and the field mean the same. Raises Invalid where they do not."""
-    inside = document.get("idempotency_key")
-    if inside not in (None, key):
-        rule = f"is not the key of the Idempotency-Key header, '{key}'"
-        raise Invalid(Problem("idempotency_key", rule, inside, "Send one of the two."))
-    return {**document, "idempotency_key": key}

@@ -1,7 +1,8 @@
 """Logs of runs and builds: as text, or as server-sent events that can be followed and taken up again after a break.
 
 A stream of events (https://html.spec.whatwg.org/multipage/server-sent-events.html) has, besides lines, `state` while
-there is nothing to read yet, `error` when reading failed, and `end`. A line's id is `<attempt>.<line>`, attempt 0 being
+there is nothing to read yet, `error` when reading failed, `later` where this server may not answer for longer and wants
+to be asked again, and `end`. A line's id is `<attempt>.<line>`, attempt 0 being
 the build: with it in Last-Event-ID a client goes on where it was, also on another server.
 """
 
@@ -93,6 +94,7 @@ class _Stream:
         self._source = source
         self._follow = follow
         self._look_every: float = request.app.state.look_every
+        self._follow_for: float | None = request.app.state.follow_for
         attempt, _, line = last_event_id.partition(".")
         numbers = attempt.isascii() and attempt.isdigit() and line.isascii() and line.isdigit()
         self._seen = (int(attempt[:9]), int(line[:9])) if numbers else (0, 0)
@@ -100,8 +102,12 @@ class _Stream:
     async def events(self) -> AsyncGenerator[str, None]:
         try:
             reading = self._build() if self._source is LogSource.BUILD else self._run()
+            began = asyncio.get_running_loop().time()
             async for event in reading:
                 yield event
+                if self._follow_for is not None and asyncio.get_running_loop().time() >= began + self._follow_for:
+                    yield _event({}, "later")
+                    return
         except SlipwayError as error:
             yield _event(error_document(error), "error")
         item = self._item

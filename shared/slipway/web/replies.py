@@ -1,10 +1,8 @@
-"""What every answer has in common: JSON that always encodes, and errors of one shape whatever went wrong."""
+"""What every answer of the framework has in common: its JSON, and errors of one shape whatever went wrong."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from typing import Any
 from uuid import uuid4
 
@@ -14,30 +12,27 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from slipway.errors import Invalid, Problem, SlipwayError, Temporary
-from slipway.views import error_document, error_kind
+from slipway.errors import Invalid, Problem, SlipwayError
+from slipway.views import error_document
+from slipway.web.answers import HEADERS, Answer, encoded, failed
 
-RETRY_AFTER = 5
-"""Seconds to wait before trying again, where whoever is unavailable did not say."""
-
-_STATUSES = {"invalid": 422, "forbidden": 403, "not_found": 404, "conflict": 409, "temporary": 503, "internal": 500}
 _KINDS = {401: "unauthorised", 403: "forbidden", 404: "not_found", 409: "conflict", 503: "temporary"}
 
 log = logging.getLogger(__name__)
 
 
 class Json(JSONResponse):
-    """Readable UTF-8, or escapes where a text holds half of a surrogate pair. Never cached: it may be about anyone."""
+    """A document that always encodes, and is never cached."""
 
     def render(self, content: Any) -> bytes:
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        try:
-            return text.encode()
-        except UnicodeEncodeError:
-            return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+        return encoded(content)
 
     def init_headers(self, headers: Any = None) -> None:
-        super().init_headers({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})})
+        super().init_headers({**HEADERS, **(headers or {})})
+
+
+def reply(answer: Answer) -> Json:
+    return Json(answer.document, answer.status, dict(answer.headers))
 
 
 def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> Json:
@@ -82,14 +77,7 @@ class LastResort:
 
 def _slipway_error(_: Request, error: Exception) -> Json:
     assert isinstance(error, SlipwayError)
-    kind = error_kind(error)
-    headers = {}
-    if isinstance(error, Temporary):
-        wait = RETRY_AFTER if error.retry_after is None else min(max(1, math.ceil(error.retry_after)), 3600)
-        headers["Retry-After"] = str(wait)
-    if kind in ("internal", "temporary"):
-        log.warning("%s: %s", kind, error.message)
-    return Json(error_document(error), _STATUSES[kind], headers)
+    return reply(failed(error))
 
 
 def _bad_parameters(_: Request, error: Exception) -> Json:

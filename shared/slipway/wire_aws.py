@@ -1,0 +1,159 @@
+"""The deployment on AWS: the environment of a Lambda function in, `Ports` out, once per process.
+
+Apart from `wire`, so that what a function ships can be read off the names here: no adapter of another place is named.
+The template in `sam/` sets every variable; docs/aws.md has their table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+from slipway.errors import Invalid, Problem
+from slipway.loading import known, load
+from slipway.model import Topic
+from slipway.ports import Builder, Ports, Target
+from slipway.render.surroundings import Account, Surroundings
+
+VISIBILITY = 360.0
+"""Seconds for which a message is with its function: six times the longest that `advance` may take.
+https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
+LOOK_AGAIN = 300.0
+"""Seconds after which a running item is looked at although EventBridge told nothing."""
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a deployment on AWS is told by its template."""
+
+    table: str
+    bucket: str
+    """For payloads that are too large for a record, and for build contexts."""
+    queues: Mapping[Topic, str]
+    """Topic → URL of its queue."""
+    dead: Mapping[Topic, str]
+    """Topic → URL of its dead-letter queue."""
+    account: Account
+    project: str | None = None
+    """The CodeBuild project; None in a deployment that takes pre-built images only."""
+    destination: str | None = None
+    """Where built images go: the URI of an ECR repository."""
+    base_url: str | None = None
+    """The W&B server that runs report to; None is W&B's own default."""
+    keep: float = 90 * DAY
+    """Seconds for which an item is kept after its end."""
+
+
+def settings_of(environ: Mapping[str, str]) -> Settings:
+    """Raises Invalid with every variable that is missing or cannot be read."""
+    problems: list[Problem] = []
+
+    def needed(name: str) -> str:
+        if not environ.get(name):
+            fix = "sam/template.yaml sets it: deploy with it, or set the variable."
+            problems.append(Problem(name, "is not set in the function's environment", fix=fix))
+        return environ.get(name, "")
+
+    settings = Settings(
+        table=needed("SLIPWAY_TABLE"),
+        bucket=needed("SLIPWAY_BUCKET"),
+        queues={topic: needed(f"SLIPWAY_QUEUE_{topic.upper()}") for topic in Topic},
+        dead={topic: needed(f"SLIPWAY_DEAD_{topic.upper()}") for topic in Topic},
+        account=_account(environ, problems),
+        project=environ.get("SLIPWAY_CODEBUILD_PROJECT") or None,
+        destination=environ.get("SLIPWAY_DESTINATION") or None,
+        base_url=environ.get("WANDB_BASE_URL") or None,
+        keep=_days(environ, problems) * DAY,
+    )
+    if settings.project and not settings.destination:
+        problems.append(Problem("SLIPWAY_DESTINATION", "is not set, and SLIPWAY_CODEBUILD_PROJECT is"))
+    if problems:
+        raise Invalid(problems)
+    return settings
+
+
+def aws(settings: Settings, *, look_again: float = LOOK_AGAIN) -> Ports:
+    """Everything on AWS: DynamoDB, SQS, S3, ECR, CodeBuild, SageMaker."""
+    clients = load("slipway.adapters.aws.clients:Clients")()
+    clock = load("slipway.adapters.local.clock:SystemClock")()
+    blobs = load("slipway.adapters.aws.blobs:S3Blobs")(clients, settings.bucket)
+
+    @cache
+    def target(resource: str) -> Target:
+        where = {"sagemaker": "slipway.adapters.aws.sagemaker:SageMakerTarget"}
+        made = load(where[known("resource", resource, where)])
+        return cast(Target, made(clients, settings.account, look_again=look_again))
+
+    @cache
+    def builder(kind: str, destination: str | None = None) -> Builder:
+        makers: dict[str, Callable[[], Any]] = {"noop": lambda: load("slipway.adapters.local.noop:NoopBuilder")()}
+        if settings.project:
+            makers["codebuild"] = lambda: _codebuild(settings, clients, blobs, destination)
+        return cast(Builder, makers[known("builder.type", kind, makers)]())
+
+    return Ports(
+        store=load("slipway.adapters.aws.store:DynamoStore")(clients, settings.table, blobs, keep=settings.keep),
+        bus=load("slipway.adapters.aws.bus:SqsBus")(
+            clients, settings.queues, settings.dead, clock=clock, visibility=VISIBILITY
+        ),
+        sources=load("slipway.adapters.local.sources:LocalSources")(),
+        targets=target,
+        builders=builder,
+        secrets=load("slipway.adapters.aws.secrets:AwsSecrets")(clients, settings.account.secrets),
+        clock=clock,
+        entropy=os.urandom,
+        default_builder=lambda resource: "codebuild" if settings.project else "noop",
+        resources=("sagemaker",),
+        base_url=settings.base_url,
+        around=Surroundings(account=settings.account),
+    )
+
+
+def _codebuild(settings: Settings, clients: Any, blobs: Any, destination: str | None) -> Any:
+    host = (settings.destination or "").partition("/")[0]
+    credentials = load("slipway.adapters.aws.ecr:EcrCredentials")(clients, also=frozenset({host}))
+    return load("slipway.adapters.aws.codebuild:CodeBuildBuilder")(
+        clients,
+        project=settings.project,
+        blobs=blobs,
+        bucket=settings.bucket,
+        destination=destination or settings.destination,
+        registry=load("slipway.adapters.oci.registry:OciRegistry")(credentials),
+    )
+
+
+def _account(environ: Mapping[str, str], problems: list[Problem]) -> Account:
+    secrets = _object(environ.get("SLIPWAY_SECRETS") or "{}")
+    if secrets is None:
+        # What was given is not shown: someone may put a secret itself there.
+        rule, fix = "is no JSON object of names to places", 'Write {"WANDB_API_KEY": "arn:aws:secretsmanager:…"}.'
+        problems.append(Problem("SLIPWAY_SECRETS", rule, fix=fix))
+    return Account(
+        id=environ.get("SLIPWAY_AWS_ACCOUNT") or None,
+        partition=environ.get("SLIPWAY_AWS_PARTITION") or "aws",
+        role=environ.get("SLIPWAY_TRAINING_ROLE") or None,
+        output=environ.get("SLIPWAY_OUTPUT") or None,
+        secrets=secrets or {},
+    )
+
+
+def _object(text: str) -> dict[str, str] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    texts = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
+    return found if texts else None
+
+
+def _days(environ: Mapping[str, str], problems: list[Problem]) -> float:
+    text = environ.get("SLIPWAY_KEEP_DAYS") or "90"
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        problems.append(Problem("SLIPWAY_KEEP_DAYS", "is no whole number of days above 0", text))
+        return 90.0
+    return float(text)
