@@ -32,6 +32,17 @@ def deliver(message: Message, ports: Ports) -> bool:
     return True
 
 
+def delivered(message: Message, ports: Ports) -> bool:
+    """As `deliver`, and what fails in a way that nobody foresaw is logged and handed back too: a bug costs one message
+    its turn, and in the end its place, and no other anything."""
+    try:
+        return deliver(message, ports)
+    except Exception as error:
+        log.exception("%s %s failed in a way that nobody foresaw", message.topic, message.body[:64])
+        ports.bus.retry(message, f"{type(error).__name__}: {error}", delay=min(2.0 ** (message.received - 1), 60.0))
+        return False
+
+
 def _submit(message: Message, ports: Ports) -> None:
     try:
         document = json.loads(message.body)

@@ -6,16 +6,21 @@ Names map to "module:Class", so that nothing is imported before it is used, and 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
+from slipway.errors import Invalid, Problem
 from slipway.loading import known, load
 from slipway.model import Queue
 from slipway.ports import Builder, Ports, Registry, Target, Watcher
+from slipway.render.surroundings import Account, Surroundings
+from slipway.wire_aws import account_of
 
 RESOURCES = ("local-container", "local-process")
 BUILDERS = ("docker", "environment", "noop")
@@ -39,6 +44,8 @@ class Settings:
     """Where built images are pushed, `registry.example.com/repository`; None keeps them in Docker's own store."""
     base_url: str | None = None
     """The W&B server that runs report to (WANDB_BASE_URL); None is W&B's own default."""
+    account: Account = field(default_factory=lambda: account_of(os.environ))
+    """What training jobs of SageMaker are started with."""
     visibility: float = 60.0
     """Seconds a received message is invisible to other workers."""
 
@@ -61,11 +68,12 @@ def local(settings: Settings) -> Ports:
 
     @cache
     def target(resource: str) -> Target:
-        where = {
-            "local-process": "slipway.adapters.local.process:ProcessTarget",
-            "local-container": "slipway.adapters.local.container:ContainerTarget",
+        makers: dict[str, Callable[[], Any]] = {
+            "local-process": lambda: load("slipway.adapters.local.process:ProcessTarget")(home, secrets),
+            "local-container": lambda: load("slipway.adapters.local.container:ContainerTarget")(home, secrets),
+            "sagemaker": lambda: load("slipway.adapters.aws.sagemaker:SageMakerTarget")(_clients(), settings.account),
         }
-        return cast(Target, load(where[known("resource", resource, where)])(home, secrets))
+        return cast(Target, makers[known("resource", resource, makers)]())
 
     @cache
     def builder(kind: str, destination: str | None = None) -> Builder:
@@ -101,6 +109,7 @@ def local(settings: Settings) -> Ports:
         default_builder=default_builder,
         resources=[each for each in RESOURCES if each != "local-container" or shutil.which("docker")],
         base_url=settings.base_url,
+        around=Surroundings(account=settings.account),
         watchers=watchers,
     )
 
@@ -139,4 +148,19 @@ def _registry(destination: str | None) -> Registry:
     if destination is None:
         return cast(Registry, load("slipway.adapters.local.docker_images:DockerImages")())
     credentials = load("slipway.adapters.local.docker_login:credentials")
+    if _ECR.fullmatch(destination.partition("/")[0]):
+        credentials = load("slipway.adapters.aws.ecr:EcrCredentials")(_clients())
     return cast(Registry, load("slipway.adapters.oci.registry:OciRegistry")(credentials))
+
+
+@cache
+def _clients() -> Any:
+    """Of the AWS account that this machine's credentials are for. Raises Invalid where boto3 is not installed."""
+    if find_spec("boto3") is None:
+        fix = "Install it: pip install 'slipway[aws]'."
+        raise Invalid(Problem("boto3", "is not installed, and what is asked for is on AWS", fix=fix))
+    return load("slipway.adapters.aws.clients:Clients")()
+
+
+_ECR = re.compile(r"\d{12}\.dkr[.-]ecr(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|on\.aws)")
+"""https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html"""

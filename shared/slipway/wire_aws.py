@@ -77,6 +77,17 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def account_of(environ: Mapping[str, str]) -> Account:
+    """What training jobs are started with, wherever Slipway itself runs: `slipway up` reads the same variables.
+
+    Raises Invalid."""
+    problems: list[Problem] = []
+    account = _account(environ, problems)
+    if problems:
+        raise Invalid(problems)
+    return account
+
+
 def aws(settings: Settings, *, look_again: float = LOOK_AGAIN) -> Ports:
     """Everything on AWS: DynamoDB, SQS, S3, ECR, CodeBuild, SageMaker."""
     clients = load("slipway.adapters.aws.clients:Clients")()

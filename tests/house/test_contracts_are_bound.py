@@ -45,9 +45,10 @@ def adapters() -> dict[str, type]:
         for name, kind in vars(module).items():
             if not inspect.isclass(kind) or kind.__module__ != module.__name__ or name in REFUSES_EVERYTHING | PARTS:
                 continue
-            for port in SUITES:
-                if methods(port) <= set(dir(kind)):
-                    found[name] = port
+            # Blobs have a `get` as well, and are no Secrets: who does more answers to the port with more.
+            answered = [port for port in SUITES if methods(port) <= set(dir(kind))]
+            if answered:
+                found[name] = max(answered, key=lambda port: len(methods(port)))
     return found
 
 

@@ -23,11 +23,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from slipway.errors import SlipwayError
-from slipway.functions.deliver import deliver
+from slipway.functions.deliver import delivered
 from slipway.functions.observe import observe
 from slipway.functions.tick import tick
 from slipway.machine import PREPARE_LEASE
-from slipway.model import Message, State, Topic
+from slipway.model import State, Topic
 from slipway.ports import Ports, Watcher
 
 VISIBILITY = PREPARE_LEASE
@@ -82,18 +82,9 @@ class Workers:
         while not self._stopping.is_set():
             try:
                 messages = self._ports.bus.receive(topics, limit=limit, wait=WAIT)
-                self._ports.bus.ack([message for message in messages if self._delivered(message)])
+                self._ports.bus.ack([message for message in messages if delivered(message, self._ports)])
             except SlipwayError as error:
                 self._trouble("bus: %s", error)
-
-    def _delivered(self, message: Message) -> bool:
-        try:
-            return deliver(message, self._ports)
-        except Exception as error:
-            log.exception("%s %s failed in a way that nobody foresaw", message.topic, message.body[:64])
-            reason = f"{type(error).__name__}: {error}"
-            self._ports.bus.retry(message, reason, delay=min(2.0 ** (message.received - 1), 60.0))
-            return False
 
     def _watch(self, watcher: Watcher) -> None:
         while not self._stopping.is_set():
