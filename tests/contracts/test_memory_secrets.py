@@ -17,4 +17,4 @@ class TestMemorySecrets(SecretsContract):
 
     @pytest.fixture
     def keep(self, secrets: MemorySecrets) -> Callable[[str, str], None]:
-        return secrets.put
+        return secrets.keep

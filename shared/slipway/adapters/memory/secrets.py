@@ -12,5 +12,5 @@ class MemorySecrets:
     def get(self, reference: str) -> str | None:
         return self._values.get(reference)
 
-    def put(self, reference: str, value: str) -> None:
+    def keep(self, reference: str, value: str) -> None:
         self._values[reference] = value
