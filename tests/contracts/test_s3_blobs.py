@@ -1,0 +1,64 @@
+"""Blobs on S3: the contract over the real boto3, and what only S3 has: buckets, prefixes, requests that fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.contracts.blobs_contract import BlobsContract
+from tests.standins.aws.moto_server import REGION, unique
+
+from slipway.adapters.aws.blobs import S3Blobs
+from slipway.errors import NotFound
+
+if TYPE_CHECKING:
+    from slipway.adapters.aws.clients import Clients
+
+
+@pytest.fixture
+def bucket(aws: Clients) -> str:
+    name = unique("blobs")
+    aws.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    return name
+
+
+class TestS3Blobs(BlobsContract):
+    @pytest.fixture
+    def blobs(self, aws: Clients, bucket: str) -> S3Blobs:
+        return S3Blobs(aws, bucket)
+
+
+class TestS3BlobsUnderAPrefix(BlobsContract):
+    @pytest.fixture
+    def blobs(self, aws: Clients, bucket: str) -> S3Blobs:
+        return S3Blobs(aws, bucket, "slipway/")
+
+
+def test_prefixes_share_a_bucket_and_no_key(aws: Clients, bucket: str) -> None:
+    ours, theirs = S3Blobs(aws, bucket, "ours/"), S3Blobs(aws, bucket, "theirs/")
+    ours.put("a", b"ours")
+    assert theirs.get("a") is None
+    theirs.put("a", b"theirs")
+    assert ours.get("a") == b"ours"
+    assert S3Blobs(aws, bucket).get("ours/a") == b"ours"
+
+
+def test_a_missing_bucket_is_said_and_not_taken_for_a_missing_key(aws: Clients) -> None:
+    blobs = S3Blobs(aws, unique("none"))
+    with pytest.raises(NotFound, match=r"cannot read from s3://none-.*bucket does not exist"):
+        blobs.get("a")
+    with pytest.raises(NotFound, match=r"cannot write to s3://none-.*bucket does not exist"):
+        blobs.put("a", b"content")
+
+
+def test_a_file_leaves_as_a_stream(aws: Clients, bucket: str, tmp_path: Path) -> None:
+    """A context of gigabytes does not fit into a function's memory."""
+    path = tmp_path / "context.zip"
+    path.write_bytes(b"x" * 100_000)
+    bodies: list[Any] = []
+    aws.s3.meta.events.register("before-send.s3.PutObject", lambda request, **_: bodies.append(request.body))
+    S3Blobs(aws, bucket).put("a", path)
+    (body,) = bodies
+    assert not isinstance(body, bytes | bytearray | str)
+    assert callable(body.read)
