@@ -1,16 +1,26 @@
 """moto as a server on loopback: SQS, DynamoDB, S3, ECR, logs and more, spoken to by the unmodified boto3.
 
 One per test process; a test's tables, queues and buckets have names of their own, so that no test sees another's.
+
+moto answers every call in a thread of its own, and its DynamoDB knows no locks: of two saves at once both may pass the
+same condition, and a transaction that is cancelled puts back a copy of the whole table, without what others have
+written meanwhile. DynamoDB does neither, so calls of it are let through one at a time here.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 ACCOUNT = "123456789012"
 """The account that moto plays."""
@@ -21,13 +31,16 @@ REGION = "eu-west-1"
 def moto_server() -> Iterator[str]:
     """Its URL, as long as the block runs."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
+    app = _dynamodb_one_at_a_time(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
+        yield f"http://127.0.0.1:{server.port}"
     finally:
-        server.stop()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def environment(url: str, **services: str) -> Mapping[str, str]:
@@ -49,3 +62,15 @@ def environment(url: str, **services: str) -> Mapping[str, str]:
 def unique(name: str) -> str:
     """A name for a table, queue or bucket that no other test has."""
     return f"{name}-{uuid.uuid4().hex[:12]}"
+
+
+def _dynamodb_one_at_a_time(app: WSGIApplication) -> WSGIApplication:
+    lock = threading.Lock()
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB_"):
+            return app(environ, start_response)
+        with lock:
+            return list(app(environ, start_response))
+
+    return answer
