@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.conditions import eventually
 from tests.contracts.container_fixtures import MACHINE, ContainerFixtures
-from tests.contracts.target_contract import LONG, OVER, SECRET, MakeLaunch, TargetContract
+from tests.contracts.target_contract import LONG, OVER, SECRET, MakeLaunch, OwnMachineContract, TargetContract
 from tests.docker_engine import containers, docker
 from tests.services import BASE_IMAGE
 
@@ -23,7 +23,7 @@ from slipway.model import Launch, RunPhase, RunRef, RunStatus
 pytestmark = pytest.mark.docker
 
 
-class TestContainerTarget(ContainerFixtures, TargetContract):
+class TestContainerTarget(ContainerFixtures, OwnMachineContract, TargetContract):
     """S1, S19: the resource `local-container`."""
 
     within = 60.0

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.contracts.target_contract import SECRET, MakeLaunch, TargetContract
+from tests.contracts.target_contract import SECRET, MakeLaunch, OwnMachineContract, TargetContract
 
 from slipway.adapters.local.metrics import read_metrics
 from slipway.adapters.memory.secrets import MemorySecrets
@@ -20,7 +20,7 @@ from slipway.errors import AlreadyExists
 from slipway.model import Launch, RunPhase, RunRef, RunStatus
 
 
-class TestMemoryTarget(TargetContract):
+class TestMemoryTarget(OwnMachineContract, TargetContract):
     runs_here = False
 
     @pytest.fixture

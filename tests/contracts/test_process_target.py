@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.contracts.target_contract import LONG, SECRET, MakeLaunch, TargetContract
+from tests.contracts.target_contract import LONG, SECRET, MakeLaunch, OwnMachineContract, TargetContract
 
 from slipway.adapters.local.process import ProcessTarget
 from slipway.adapters.local.secrets import LocalSecrets
@@ -74,7 +74,7 @@ class ProcessFixtures:
         return ProcessTarget(home, LocalSecrets(home, MACHINE), environ=MACHINE)
 
 
-class TestProcessTarget(ProcessFixtures, TargetContract):
+class TestProcessTarget(ProcessFixtures, OwnMachineContract, TargetContract):
     """S1: the resource `local-process`."""
 
 

@@ -79,7 +79,10 @@ class JsonService:
         raise NotImplementedError
 
     def advanced(self) -> None:
-        """The clock was moved."""
+        """The clock was moved. Called under the lock."""
+
+    def settled(self) -> None:
+        """A request was worked on, or the clock was moved. Called without the lock, before the answer goes out."""
 
     # --- its life
 
@@ -113,6 +116,7 @@ class JsonService:
         with self.lock:
             self._ahead += seconds
             self.advanced()
+        self.settled()
 
     def inject(self, operation: str, fault: ServiceError | Drop, times: int = 1) -> None:
         """The next `times` calls of the operation go wrong so. boto3 tries a call three times by itself."""
@@ -127,6 +131,12 @@ class JsonService:
 
     def answer(self, request: Request) -> dict[str, Any]:
         """Raises ServiceError, and `_Dropped` where the connection breaks."""
+        try:
+            return self._answer(request)
+        finally:
+            self.settled()
+
+    def _answer(self, request: Request) -> dict[str, Any]:
         with self.lock:
             self.requests.append(request)
             faults = self._faults.get(request.operation)
