@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 from tests.conditions import eventually
-from tests.contracts.bus_contract import FAR_LONGER, MAX_RECEIVES, VISIBILITY, WOKEN, BusContract, MakeBus
+from tests.contracts.bus_contract import (
+    FAR_LONGER,
+    MAX_RECEIVES,
+    VISIBILITY,
+    WOKEN,
+    BusContract,
+    MakeBus,
+    OneRecordBusContract,
+)
 
 from slipway.adapters.local.bus import SqliteBus
 from slipway.adapters.local.database import Database
@@ -58,7 +66,7 @@ while True:
 )
 
 
-class TestSqliteBus(BusContract):
+class TestSqliteBus(BusContract, OneRecordBusContract):
     @pytest.fixture
     def make_bus(self, tmp_path: Path) -> Iterator[MakeBus]:
         opened: list[tuple[Wakeup, Database]] = []

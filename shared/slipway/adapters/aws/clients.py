@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from slipway.adapters.aws.failures import translated
+from slipway.errors import Invalid, Problem
 
 if TYPE_CHECKING:
     from mypy_boto3_codebuild import CodeBuildClient
@@ -42,6 +43,10 @@ class Clients:
         """Raises Invalid where neither the settings nor boto3 know one."""
         return str(self._client("sts").meta.region_name)
 
+    def in_region(self, region: str) -> Clients:
+        """The same account in another region; these themselves where it is theirs."""
+        return self if region == self.region else Clients(region)
+
     @property
     def codebuild(self) -> CodeBuildClient:
         return self._client("codebuild")  # type: ignore[no-any-return]
@@ -53,6 +58,10 @@ class Clients:
     @property
     def ecr(self) -> ECRClient:
         return self._client("ecr")  # type: ignore[no-any-return]
+
+    @property
+    def eks(self) -> Any:
+        return self._client("eks")
 
     @property
     def logs(self) -> CloudWatchLogsClient:
@@ -106,4 +115,11 @@ class Clients:
             max_pool_connections=CONNECTIONS,
             user_agent_extra="slipway",
         )
-        return self._session.client(service, config=config)
+        try:
+            return self._session.client(service, config=config)
+        except ValueError as error:
+            # Of botocore's check of an address, and of the region's as a part of one.
+            if "endpoint" not in str(error).lower():
+                raise
+            fix = "Write it as https://host or http://host:port, or unset it"
+            raise Invalid(Problem("AWS_ENDPOINT_URL", str(error), fix=fix)) from error

@@ -20,6 +20,7 @@ THROTTLED = frozenset(
         *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "RequestThrottled"),
         *("TooManyRequestsException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"),
         *("BandwidthLimitExceeded", "SlowDown", "TransactionInProgressException", "PriorRequestNotComplete"),
+        *("EC2ThrottledException", "KMS.ThrottlingException", "OverLimit", "TooManyRequests"),
     }
 )
 """Too many calls: none of them took effect."""
@@ -27,7 +28,7 @@ CREDENTIALS = frozenset(
     {
         *("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidClientTokenId"),
         *("UnrecognizedClientException", "InvalidAccessKeyId", "MissingAuthenticationToken"),
-        "MissingAuthenticationTokenException",
+        *("MissingAuthenticationTokenException", "InvalidToken", "AuthFailure"),
     }
 )
 """Not who we say we are, or no longer. Whoever runs Slipway renews them, and the work is still there."""
@@ -38,7 +39,12 @@ SKEWED = frozenset(
     }
 )
 """The signature is not of now: this machine's clock is wrong, or its secret key."""
-DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403"})
+DENIED = frozenset(
+    {
+        *("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403"),
+        "KMS.AccessDeniedException",
+    }
+)
 MISSING = frozenset(
     {
         *("ResourceNotFoundException", "ResourceNotFound", "NoSuchBucket", "NoSuchKey", "404"),
@@ -46,9 +52,12 @@ MISSING = frozenset(
         *("ParameterNotFound", "ClusterNotFound"),
     }
 )
+TIMED_OUT = frozenset({"RequestTimeout", "RequestTimeoutException"})
+"""A request that did not arrive whole in time, with a status of 400."""
 
 _DENIAL = re.compile(
-    r"User: (?P<user>\S+) is not authorized to perform: (?P<action>[\w-]+:\w+)(?: on resource: (?P<resource>[^\s,]+))?"
+    r"User: (?P<user>\S+) is not authorized to perform: (?P<action>[\w-]+:\w+)"
+    r"(?: on resource: \"?(?P<resource>[^\s,\"]+))?"
 )
 
 
@@ -79,6 +88,7 @@ def words_of(error: Exception) -> str:
 def failure(error: Exception, doing: str) -> SlipwayError | None:
     """The error as one of ours; None for one that is neither AWS's nor boto3's."""
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
 
     match error:
         case boto.ClientError():
@@ -101,32 +111,44 @@ def failure(error: Exception, doing: str) -> SlipwayError | None:
             | boto.TokenRetrievalError()
             | boto.UnauthorizedSSOTokenError()
             | boto.SSOTokenLoadError()
+            | boto.MetadataRetrievalError()
         ):
             return _unknown_caller(doing, str(error))
-        case boto.EndpointConnectionError():
+        case boto.SSLError():
+            cure = "Check AWS_ENDPOINT_URL, and AWS_CA_BUNDLE where a proxy signs for AWS"
+            return Refused(f"cannot {doing}: {error}. {cure}", retry_after=60.0)
+        case boto.EndpointConnectionError() | boto.ConnectTimeoutError() | boto.ProxyConnectionError():
             return Refused(f"cannot {doing}: {error}. Check AWS_REGION and the network", retry_after=15.0)
-        case boto.HTTPClientError():
+        case boto.HTTPClientError() | boto.IncompleteReadError():
             return Temporary(f"cannot {doing}: {error}")
+        case ResponseParserError():
+            return Temporary(f"cannot {doing}: what answers is not AWS: check AWS_ENDPOINT_URL")
         case boto.BotoCoreError():
             return Permanent(f"cannot {doing}: {error}")
     return None
 
 
-def _of_answer(error: Exception, doing: str) -> SlipwayError:
-    code, words = code_of(error), words_of(error)
-    status = int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+def of_code(code: str, words: str, status: int, doing: str, operation: str = "") -> SlipwayError:
+    """By AWS's code and, where that is not known here, by the HTTP status. Also for an entry of a batch."""
     said = f"cannot {doing}: {words} ({code})"
-    if code in THROTTLED:
+    if code in THROTTLED or status == 429:
         return Refused(said)
     if code in CREDENTIALS:
         return _unknown_caller(doing, f"{words} ({code})")
     if code in SKEWED:
         return Refused(f"{said}. Set this machine's clock right, and check AWS_SECRET_ACCESS_KEY", retry_after=60.0)
     if code in DENIED:
-        return _denied(words, doing, code)
+        return _denied(words, doing, f"{code} of {operation}" if operation else code)
     if code in MISSING:
         return NotFound(said)
-    return Temporary(said) if status >= 500 else Permanent(said)
+    if code in TIMED_OUT or status >= 500 or status == 408:
+        return Temporary(said)
+    return Permanent(said)
+
+
+def _of_answer(error: Exception, doing: str) -> SlipwayError:
+    status = int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+    return of_code(code_of(error), words_of(error), status, doing, str(getattr(error, "operation_name", "")))
 
 
 def _unknown_caller(doing: str, words: str) -> Refused:
@@ -139,6 +161,10 @@ def _denied(words: str, doing: str, code: str) -> Forbidden:
     found = _DENIAL.search(words)
     if found is None:
         return Forbidden(f"not allowed to {doing}: {words} ({code})")
+    if "explicit deny" in words:
+        # Allowing it once more would change nothing.
+        cure = f"A policy takes {found['action']} away from {_role(found['user'])}: mend the one that it names"
+        return Forbidden(f"not allowed to {doing}: {words}. {cure}")
     statement = json.dumps({"Effect": "Allow", "Action": found["action"], "Resource": found["resource"] or "*"})
     return Forbidden(f"not allowed to {doing}: {words}. Add to the policy of {_role(found['user'])}: {statement}")
 
