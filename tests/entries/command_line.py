@@ -29,10 +29,12 @@ Run = Callable[..., Ran]
 def command_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **variables: str
 ) -> Run:
-    """Runs a command line in an empty folder, on an empty data folder, with none of Slipway's variables but these."""
+    """Runs a command line in an empty folder, on an empty data folder, logged in nowhere, with none of Slipway's
+    variables but these."""
     for name in [each for each in os.environ if each.startswith("SLIPWAY_")]:
         monkeypatch.delenv(name)
-    for name, value in {"SLIPWAY_HOME": str(folder / "home"), **variables}.items():
+    own = {"SLIPWAY_HOME": str(folder / "home"), "XDG_CONFIG_HOME": str(folder / "config")}
+    for name, value in {**own, **variables}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(folder)
 

@@ -36,7 +36,8 @@ def write(home: Path, instance: Instance, name: str = "up.json") -> None:
 
 
 @pytest.fixture
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in ("SLIPWAY_ENDPOINT", "SLIPWAY_API_KEY", "SLIPWAY_HOME"):
         monkeypatch.delenv(name, raising=False)
 

@@ -1,11 +1,12 @@
 """One client for every command: the HTTP API, wherever it is.
 
-1. `--endpoint URL` or SLIPWAY_ENDPOINT, with the key in SLIPWAY_API_KEY;
-2. else the `slipway up` of this data folder, found through its `up.json`;
-3. else the same application run in this process, straight on the data folder. Nothing runs there, so what needs workers
+1. `--endpoint URL` or SLIPWAY_ENDPOINT, with the key in SLIPWAY_API_KEY, else that of a login there;
+2. else, where no data folder is named, the Slipway that `slipway login` was for;
+3. else the `slipway up` of this data folder, found through its `up.json`;
+4. else the same application run in this process, straight on the data folder. Nothing runs there, so what needs workers
    waits for them, and `Client.idle` says so.
 
-Where a local `slipway up` wants keys and none is set, way 3 is taken: who may read the data folder owns it.
+Where a local `slipway up` wants keys and none is set, way 4 is taken: who may read the data folder owns it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from urllib.parse import quote
 import httpx
 
 from slipway.cli import instance
+from slipway.cli.login import Kept
 from slipway.errors import AlreadyExists, Forbidden, Invalid, NotFound, Permanent, Problem, SlipwayError, Temporary
 from slipway.model import Json
 
@@ -104,13 +106,22 @@ def connect(endpoint: str | None, data: Path | None, *, direct: bool = False) ->
     the owner of the data folder may do, with or without a key."""
     key = os.environ.get("SLIPWAY_API_KEY") or None
     endpoint = endpoint or (None if data else os.environ.get("SLIPWAY_ENDPOINT") or None)
+    login = Kept.of_this_user().read()
     if endpoint:
-        return Client(_over_http(endpoint, key))
+        kept = login.key if login is not None and login.endpoint == endpoint.rstrip("/") else None
+        return at(endpoint, key or kept)
+    if login is not None and data is None and not os.environ.get("SLIPWAY_HOME"):
+        return at(login.endpoint, key or login.key)
     home = home_of(data)
     up = instance.serving(home)
     if up is not None and up.url and not direct and (up.keyless or key):
-        return Client(_over_http(up.url, key))
+        return at(up.url, key)
     return Client(_in_process(home), direct=True, idle=not instance.alive(home))
+
+
+def at(endpoint: str, key: str | None) -> Client:
+    """The client for an endpoint. Raises Invalid for what is no URL."""
+    return Client(_over_http(endpoint, key))
 
 
 def home_of(data: Path | None) -> Path:
@@ -197,7 +208,7 @@ def _error(text: str) -> SlipwayError | None:
         case "invalid":
             return Invalid(problems or Problem("request", message))
         case "unauthorised":
-            return Forbidden(f"{message} (SLIPWAY_API_KEY is where this command takes it from)")
+            return Forbidden(f"{message} (`slipway login`, or SLIPWAY_API_KEY, is where this command takes it from)")
         case "forbidden":
             return Forbidden(message)
         case "not_found":

@@ -39,7 +39,7 @@ Endpoint = Annotated[
         "--endpoint",
         metavar="URL",
         help="A Slipway elsewhere (or SLIPWAY_ENDPOINT, with a key in SLIPWAY_API_KEY). "
-        "Left out: the one that is up on this machine, or its data folder.",
+        "Left out: the one of `slipway login`, else the one that is up on this machine, or its data folder.",
         rich_help_panel="Where",
     ),
 ]
