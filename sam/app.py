@@ -101,8 +101,13 @@ def tick(event: Event, context: Any) -> None:
 @cache
 def ports() -> Ports:
     """Made once per process."""
-    made = wire_aws.aws(wire_aws.settings_of(os.environ))
+    made = wire_aws.aws(settings())
     return replace(made, store=journaled(made.store))
+
+
+@cache
+def settings() -> wire_aws.Settings:
+    return wire_aws.settings_of(os.environ)
 
 
 @cache
@@ -122,9 +127,10 @@ def _deliver_all(event: Event, context: Any) -> Any:
 
 
 async def _deliver(record: Any) -> None:
+    from slipway.adapters.aws.letters import message_of_record
     from slipway.functions.deliver import delivered
 
-    message = wire_aws.message_of(record.raw_event, os.environ)
+    message = message_of_record(settings().topic_of(record.event_source_arn), record.raw_event)
     if not await asyncio.to_thread(delivered, message, ports()):
         raise Temporary("handed back")
 

@@ -48,6 +48,15 @@ class Settings:
     keep: float = 90 * DAY
     """Seconds for which an item is kept after its end."""
 
+    def topic_of(self, arn: str) -> Topic:
+        """Whose queue has this ARN. Raises Invalid for a queue of others."""
+        name = arn.rpartition(":")[2]
+        for topic, url in self.queues.items():
+            if url.rpartition("/")[2] == name:
+                return topic
+        rule, fix = "is no queue of this deployment", "Let the event source mappings be those of sam/template.yaml."
+        raise Invalid(Problem("eventSourceARN", rule, arn, fix))
+
 
 def settings_of(environ: Mapping[str, str]) -> Settings:
     """Raises Invalid with every variable that is missing or cannot be read."""
