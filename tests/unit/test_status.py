@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import botocore.session
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,11 @@ from slipway.status import kubernetes, sagemaker, vertex
 ABSENT, STARTING, RUNNING, FINISHED, FAILED, STOPPED, PREEMPTED = RunPhase
 
 # --- SageMaker
+
+
+def _enum(shape: str) -> list[str]:
+    model = botocore.session.Session().get_service_model("sagemaker")
+    return list(model.shape_for(shape).enum)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +53,7 @@ def test_every_state_of_a_training_job_has_a_meaning(word: str, secondary: str |
     [
         ("InternalServerError: We encountered an internal error", Failure.INFRASTRUCTURE),
         ("CapacityError: Unable to provision", Failure.INFRASTRUCTURE),
+        ("ClientError: Cannot pull algorithm container.", Failure.CONFIGURATION),
         ("AlgorithmError: ExecuteUserScriptError", Failure.USER),
         ("", Failure.USER),
     ],
@@ -62,6 +70,37 @@ def test_a_word_that_sagemaker_does_not_document_is_looked_at_again(word: Any, s
     if word not in ("InProgress", "Completed", "Failed", "Stopping", "Stopped", "Deleting"):
         with pytest.raises(Temporary, match="does not document"):
             sagemaker.run_status(told)
+
+
+@pytest.mark.parametrize("word", _enum("TrainingJobStatus"))
+@pytest.mark.parametrize("secondary", [None, *_enum("SecondaryStatus")])
+def test_every_pair_of_words_of_awss_own_model_has_a_meaning(word: str, secondary: str | None) -> None:
+    """Whatever SDK is installed: a new word of AWS's fails here, before it meets a run."""
+    told = {"TrainingJobStatus": word, "SecondaryStatus": secondary}
+    assert sagemaker.run_status(told).phase is not ABSENT
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("AlgorithmError: , exit code: 3", 3),
+        ("AlgorithmError: Exit Code: 139", 139),
+        ("AlgorithmError: the child had exit code: 7, exit code: 1", 1),
+        ("InternalServerError: We encountered an internal error", None),
+    ],
+)
+def test_the_exit_code_of_a_training_job_is_the_one_that_sagemaker_adds(reason: str, code: int | None) -> None:
+    assert sagemaker.run_status({"TrainingJobStatus": "Failed", "FailureReason": reason}).exit_code == code
+
+
+def test_a_completed_training_job_exited_with_zero_and_has_its_last_metrics() -> None:
+    told = [
+        {"MetricName": "loss", "Value": 0.25, "Timestamp": 1.0},
+        *({"MetricName": str(value), "Value": value} for value in (math.inf, -math.inf, math.nan)),
+    ]
+    status = sagemaker.run_status({"TrainingJobStatus": "Completed", "FinalMetricDataList": told})
+    assert status.exit_code == 0
+    assert status.metrics == {"loss": 0.25, "inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 
 
 def test_a_log_is_what_the_job_wrote() -> None:
