@@ -41,11 +41,18 @@ services: ## Install by package name and start, idempotently, every local servic
 services-stop: ## Stop what `make services` started
 	@tools/services stop
 
-lock: $(INSTALLED) ## Renew the lock file after a change of dependencies
-	@$(BIN)/uv pip compile -q --upgrade --extra dev --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/dev.lock
+# What functions ship is what the tests run with: their lock files follow the first.
+LOCK = $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-header
+LAMBDA = -c requirements/dev.lock --python-version 3.11 --python-platform x86_64-manylinux2014
+lock: $(INSTALLED) ## Renew the lock files after a change of dependencies
+	@$(LOCK) --extra dev pyproject.toml -o requirements/dev.lock
+	@$(LOCK) requirements/sam.in -o requirements/sam.lock
+	@$(LOCK) $(LAMBDA) requirements/aws-runtime.in -o requirements/aws-runtime.lock
+	@for each in submit step build; do \
+	  $(LOCK) $(LAMBDA) --overrides requirements/aws-provided.txt requirements/aws-$$each.in -o requirements/aws-$$each.lock; done
 
 clean: ## Remove everything that was made here
-	@rm -rf .venv .lint build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-sam* .lint build dist sam/.aws-sam .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 simulate: $(INSTALLED) ## SCHEDULES=n SEED=s: whole schedules of workers, crashes and lost answers; SEED=s TRACE=1: one of them, call by call
@@ -57,8 +64,8 @@ simulate-mutants: $(INSTALLED) ## SCHEDULES=n SEED=s: plant known bugs, one by o
 conformance: $(INSTALLED) ## CASES=file: set up, then hold W&B Launch's behaviour, case by case, against Slipway's
 	@$(BIN)/python -m tests.conformance.run $(CASES)
 
-stage: ## CLOUD=x OUT=dir: not yet
-	@echo "make $@: not yet: it comes with the first cloud" >&2; exit 1
+stage: $(INSTALLED) ## CLOUD=aws OUT=dir [FUNCTION=name]: put together what each function ships, and print its size
+	@$(BIN)/python -m tools.stage "$(CLOUD)" "$(OUT)" $(FUNCTION)
 
 # The environment is made from the lock file alone, by uv, which pip fetches at the locked version.
 $(INSTALLED): requirements/dev.lock pyproject.toml
