@@ -60,6 +60,9 @@ def a_queue(max_jobs: int, key: QueueKey = GPU) -> Queue:
 
 
 class StoreContract:
+    examples = 40
+    """How many stores are drawn and compared with a look at every item; fewer where a call takes milliseconds."""
+
     @pytest.fixture
     def make_store(self) -> MakeStore:
         raise AssertionError("a binding says how its store is made")
@@ -490,7 +493,7 @@ class StoreContract:
     def test_every_question_is_answered_as_by_looking_at_every_item(self, make_store: MakeStore) -> None:
         """Indexes never disagree with the items, after any saves in any order."""
 
-        @settings(max_examples=40, deadline=None)
+        @settings(max_examples=self.examples, deadline=None)
         @given(data=st.data())
         def holds(data: st.DataObject) -> None:
             store = make_store()
