@@ -14,9 +14,7 @@ moment (see `store_indexes`).
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +25,7 @@ from typing import TYPE_CHECKING
 from slipway.adapters.aws.store_calls import Action, Table
 from slipway.adapters.aws.store_indexes import Indexes
 from slipway.adapters.aws.store_records import CHANGING, ItemRecords
+from slipway.adapters.aws.store_slots import Slots, capped
 from slipway.adapters.aws.store_table import (
     BUILDS,
     EXPIRES,
@@ -36,9 +35,7 @@ from slipway.adapters.aws.store_table import (
     idempotency_record_key,
     item_key,
     number,
-    queue_of,
     queue_record_key,
-    slots_key,
     text,
 )
 from slipway.errors import Invalid, NoSlot, Problem, Stale
@@ -46,8 +43,6 @@ from slipway.model import ApiKey, Build, Item, Queue, QueueKey, Slot, State
 from slipway.records import build_from_json, build_to_json, key_from_json, key_to_json, queue_from_json, queue_to_json
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
-
     from slipway.adapters.aws.clients import Clients
     from slipway.ports import Blobs
 
@@ -67,6 +62,7 @@ class DynamoStore:
     def __init__(self, clients: Clients, table: str, blobs: Blobs, *, keep: float = KEEP) -> None:
         self._table = Table(clients, table)
         self._indexes = Indexes(self._table)
+        self._slots = Slots(self._table)
         self._records = ItemRecords(blobs, keep)
         self._keep = keep
 
@@ -89,11 +85,10 @@ class DynamoStore:
         if len(body.encode()) > LARGEST_QUEUE:
             fix = "Move what is large out of its config."
             raise Invalid(Problem("config", f"makes the queue larger than {LARGEST_QUEUE // 1024} KB", fix=fix))
-        cap = ("SET max_jobs = :n", {":n": number(queue.max_jobs)}) if queue.capped else ("REMOVE max_jobs", None)
         failed = self._table.write(
             "save a queue",
             self._table.save(queue_record_key(queue.key), queue.version, {"body": text(body)}),
-            self._table.update(slots_key(queue.key), *cap),
+            self._slots.cap(queue),
         )
         if failed:
             current = failed[0]
@@ -101,11 +96,7 @@ class DynamoStore:
         return after
 
     def delete_queue(self, key: QueueKey) -> None:
-        self._table.write(
-            "delete a queue",
-            self._table.delete(queue_record_key(key)),
-            self._table.update(slots_key(key), "REMOVE max_jobs"),
-        )
+        self._table.write("delete a queue", self._table.delete(queue_record_key(key)), self._slots.uncap(key))
 
     # --- items
     def create(self, item: Item) -> Item:
@@ -132,7 +123,7 @@ class DynamoStore:
     def known(self, entity: str, idempotency_key: str | None) -> Item | None:
         if idempotency_key is None:
             return None
-        record = self._table.read("look up an idempotency key", _remembered(entity, idempotency_key))
+        record = self._table.read("look up an idempotency key", idempotency_record_key(entity, idempotency_key))
         return None if record is None else self.item(record["item_id"]["S"])
 
     def save(self, item: Item, slot: Slot = Slot.KEEP) -> Item:
@@ -141,11 +132,11 @@ class DynamoStore:
         if slot is Slot.KEEP:
             failed = self._table.write("save an item", saving)
         elif slot is Slot.RELEASE:
-            failed = self._table.write("save an item and give back its slot", saving, self._release(item))
+            failed = self._table.write("save an item and give back its slot", saving, self._slots.release(item))
         else:
-            failed = self._table.write("save an item and take a slot", saving, self._acquire(item))
+            failed = self._table.write("save an item and take a slot", saving, self._slots.acquire(item))
             if 0 not in failed and 1 in failed:
-                if _capped(failed[1]):
+                if capped(failed[1]):
                     raise NoSlot
                 failed = self._table.write("save an item", saving)
         return self._saved(after, token, failed)
@@ -188,20 +179,13 @@ class DynamoStore:
 
     # --- slots
     def slots(self, key: QueueKey) -> frozenset[str]:
-        record = self._table.read("read the slots of a queue", slots_key(key))
-        return frozenset() if record is None else _holders(record)
+        return self._slots.holders(key)
 
     def held(self) -> Sequence[tuple[QueueKey, str]]:
-        records = self._table.query("list slots", "pk = :slots", {":slots": text("slots")})
-        return sorted((queue_of(record), holder) for record in records for holder in _holders(record))
+        return sorted(self._slots.held())
 
     def free(self, key: QueueKey, holder: str) -> None:
-        values = {":holders": _set(holder), ":holder": text(holder)}
-        # Where the condition does not hold, there is nothing to be freed.
-        self._table.write(
-            "free a slot",
-            self._table.update(slots_key(key), "DELETE holders :holders", values, "contains(holders, :holder)"),
-        )
+        self._slots.free(key, holder)
 
     # --- builds
     def build(self, image: str) -> Build | None:
@@ -263,16 +247,8 @@ class DynamoStore:
         free = "attribute_not_exists(pk)"
         if gone is not None:
             free, values[":gone"] = "item_id = :gone", text(gone)
-        where = _remembered(item.submission.entity, key)
+        where = idempotency_record_key(item.submission.entity, key)
         return self._table.update(where, f"SET item_id = :id, {EXPIRES} = :expires", values, free)
-
-    def _acquire(self, item: Item) -> Action:
-        values = {":holders": _set(item.slot), ":holder": text(item.slot), ":none": number(0)}
-        return self._table.update(slots_key(item.queue), "ADD holders :holders", values, _ROOM)
-
-    def _release(self, item: Item) -> Action:
-        slots = (f"{item.id}.{attempt}" for attempt in range(1, item.attempt + 1))
-        return self._table.update(slots_key(item.queue), "DELETE holders :holders", {":holders": _set(*slots)})
 
     def _load(self, ids: Sequence[str]) -> list[Item]:
         """In that order, those that are there, as they are now."""
@@ -281,18 +257,12 @@ class DynamoStore:
         return [found[item_id] for item_id in ids if item_id in found]
 
 
-_ROOM = (
-    "contains(holders, :holder) OR (attribute_exists(max_jobs) AND ("
-    "(attribute_not_exists(holders) AND max_jobs > :none)"
-    " OR (attribute_exists(holders) AND size(holders) < max_jobs)))"
-)
-"""It has its slot already, or there is a cap and room below it. DynamoDB has no empty sets."""
 # Every step asks for its queue, which hardly ever changes. The text is the key, so nothing here can be out of date.
 _queue = lru_cache(maxsize=64)(queue_from_json)
 
 
 def _token() -> str:
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def _went_through(failed: Mapping[int, Attributes | None], token: str) -> bool:
@@ -302,19 +272,3 @@ def _went_through(failed: Mapping[int, Attributes | None], token: str) -> bool:
         return True
     current = failed[0]
     return current is not None and current.get("saved_by") == text(token)
-
-
-def _remembered(entity: str, idempotency_key: str) -> Attributes:
-    return idempotency_record_key(hashlib.sha256(json.dumps([entity, idempotency_key]).encode()).hexdigest())
-
-
-def _holders(record: Attributes) -> frozenset[str]:
-    return frozenset(record["holders"]["SS"]) if "holders" in record else frozenset()
-
-
-def _capped(slots: Attributes | None) -> bool:
-    return slots is not None and "max_jobs" in slots
-
-
-def _set(*members: str) -> AttributeValueTypeDef:
-    return {"SS": members}

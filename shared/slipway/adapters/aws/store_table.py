@@ -26,6 +26,8 @@ The group is `open` while an item is not over, then the state it ended in.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import struct
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,7 +77,9 @@ def item_id_of(key: Attributes) -> str:
     return key["pk"]["S"].removeprefix("item#")
 
 
-def idempotency_record_key(digest: str) -> Attributes:
+def idempotency_record_key(entity: str, idempotency_key: str) -> Attributes:
+    """A hash, for both may be longer than a key of the table."""
+    digest = hashlib.sha256(json.dumps([entity, idempotency_key]).encode()).hexdigest()
     return _key(f"key#{digest}", "key")
 
 
