@@ -14,6 +14,7 @@ from slipway.adapters.aws.failures import translated
 from slipway.errors import Invalid, Problem
 
 if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
     from mypy_boto3_codebuild import CodeBuildClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecr import ECRClient
@@ -46,6 +47,16 @@ class Clients:
     def in_region(self, region: str) -> Clients:
         """The same account in another region; these themselves where it is theirs."""
         return self if region == self.region else Clients(region)
+
+    def credentials(self) -> ReadOnlyCredentials:
+        """As boto3's chain has them now, for what is signed but not sent. Raises Refused where there are none."""
+        with translated("find AWS credentials"), self._lock:
+            from botocore.exceptions import NoCredentialsError
+
+            known = self._opened().get_credentials()
+            if known is None:
+                raise NoCredentialsError
+            return known.get_frozen_credentials()  # type: ignore[no-any-return]
 
     @property
     def codebuild(self) -> CodeBuildClient:
@@ -101,11 +112,8 @@ class Clients:
         return made
 
     def _make(self, service: str) -> Any:
-        from boto3.session import Session
         from botocore.config import Config
 
-        if self._session is None:
-            self._session = Session(region_name=self._region)
         # A step has a lease to keep: whoever does not answer in this time is looked at again by the next one.
         # 20 s of it are a long poll of SQS.
         config = Config(
@@ -116,10 +124,18 @@ class Clients:
             user_agent_extra="slipway",
         )
         try:
-            return self._session.client(service, config=config)
+            return self._opened().client(service, config=config)
         except ValueError as error:
             # Of botocore's check of an address, and of the region's as a part of one.
             if "endpoint" not in str(error).lower():
                 raise
             fix = "Write it as https://host or http://host:port, or unset it"
             raise Invalid(Problem("AWS_ENDPOINT_URL", str(error), fix=fix)) from error
+
+    def _opened(self) -> Any:
+        """The session, made under the lock."""
+        from boto3.session import Session
+
+        if self._session is None:
+            self._session = Session(region_name=self._region)
+        return self._session
