@@ -5,9 +5,9 @@ usage: python -m tools.stage CLOUD OUT [FUNCTION]      (make stage CLOUD=aws OUT
 With FUNCTION its files are put into OUT, as `sam build` wants them; without, OUT gets a folder and a zip for each. The
 same source gives the same files and the same zip, whenever and wherever it is staged by Python 3.11.
 
-Bytecode is shipped: Lambda cannot write any where the code is, so every cold start would compile all of it anew, which is
-half of the CPU of a start of `submit`. Its files carry no time and are not checked against their source; a Python of
-another version passes them by.
+Bytecode is shipped: Lambda cannot write any where the code is, and would compile all of it anew at every cold start,
+which is half of the CPU of a start of `submit`. Its files carry no time and are not checked against their source; a
+Python of another version passes them by.
 """
 
 from __future__ import annotations
