@@ -1,12 +1,14 @@
 """The clients of one AWS account and region: each is made when it is first asked for, once per process.
 
-Region and credentials come from boto3's own chain (S9): environment, profile, the role of the function or machine.
+Region and credentials come from boto3's own chain (S9): environment (AWS_REGION too), profile, the role of the function
+or machine.
 `AWS_ENDPOINT_URL` and its per-service forms are boto3's too, and lead every call elsewhere:
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 """
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +44,13 @@ class Clients:
     @property
     def region(self) -> str:
         """Raises Invalid where neither the settings nor boto3 know one."""
-        return str(self._client("sts").meta.region_name)
+        with translated("tell the region"), self._lock:
+            from botocore.exceptions import NoRegionError
+
+            known = self._opened().region_name
+            if not known:
+                raise NoRegionError
+            return str(known)
 
     def in_region(self, region: str) -> Clients:
         """The same account in another region; these themselves where it is theirs."""
@@ -137,5 +145,6 @@ class Clients:
         from boto3.session import Session
 
         if self._session is None:
-            self._session = Session(region_name=self._region)
+            # The AWS command line and every other SDK of AWS read AWS_REGION, boto3 only AWS_DEFAULT_REGION.
+            self._session = Session(region_name=self._region or os.environ.get("AWS_REGION"))
         return self._session
