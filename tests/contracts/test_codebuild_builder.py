@@ -599,6 +599,12 @@ class TestRefusals(Fixtures):
             builder.start(request_({"a": "b"}, **changes))
         assert not codebuild.requests
 
+    @pytest.mark.parametrize("host", ["docker.io", "registry.example.com", "127.0.0.1.example.com", "ecr.example.com"])
+    def test_the_login_of_ecr_goes_to_no_other_registry(self, make_builder: MakeBuilder, host: str) -> None:
+        with pytest.raises(Invalid, match="is not in ECR"):
+            make_builder(destination=f"{host}/team/jobs")
+        assert make_builder(destination=f"{host}/team/jobs", also=frozenset({host})).image("digits", "1")
+
     def test_a_context_that_is_not_there_is_named(self, builder: CodeBuildBuilder, request_: MakeRequest) -> None:
         request = request_({"a": "b"})
         shutil.rmtree(request.context)

@@ -25,6 +25,7 @@ from slipway.errors import Invalid, NotFound, Permanent, Problem, Refused
 from slipway.model import Build, BuildPhase, BuildRequest, BuildStatus
 from slipway.ports import Blobs, Registry
 from slipway.reference import not_a_reference
+from slipway.registries import Destination
 from slipway.registries import destination as taken_apart
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class CodeBuildBuilder:
     """Safe for use by several threads. Every build is of one project, which has its role, its network and its limits.
 
     `bucket_prefix` (`bucket` or `bucket/prefix`) is where `blobs` keeps things, in CodeBuild's words. `destination` is
-    an ECR repository, as `<account>.dkr.ecr.<region>.amazonaws.com/team/jobs`; `registry` answers for it.
+    an ECR repository, as `<account>.dkr.ecr.<region>.amazonaws.com/team/jobs`, or a repository on a host in `also` (of
+    ECR's private endpoints) or on loopback; `registry` answers for it. Raises Invalid for another: a build logs in
+    there with ECR's password, which must not go elsewhere.
     `create_repository` is called with the image before a build: it sees to it that the repository is there. `clock`
     gives seconds since the Unix epoch.
     """
@@ -57,13 +60,14 @@ class CodeBuildBuilder:
         destination: str,
         registry: Registry,
         create_repository: Callable[[str], None],
+        also: frozenset[str] = frozenset(),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clients = clients
         self._project = project
         self._blobs = blobs
         self._bucket_prefix = bucket_prefix.rstrip("/")
-        self._destination = taken_apart(destination)
+        self._destination = _checked(destination, also)
         self._registry = registry
         self._create_repository = create_repository
         self._clock = clock
@@ -227,6 +231,16 @@ class CodeBuildBuilder:
             if page["nextForwardToken"] == place.get("nextToken"):
                 return
             place["nextToken"] = page["nextForwardToken"]
+
+
+def _checked(destination: str, also: frozenset[str]) -> Destination:
+    found = taken_apart(destination)
+    on_loopback = found.host.partition(":")[0] in ("127.0.0.1", "localhost")
+    if ecr_registry(found.host) is None and found.host not in also and not on_loopback:
+        rule = "is not in ECR, the only registry that builds of CodeBuild log in to"
+        fix = "Write <account>.dkr.ecr.<region>.amazonaws.com/<repository>, or leave it out."
+        raise Invalid(Problem("builder.destination", rule, found.host, fix))
+    return found
 
 
 def _started(build: BuildTypeDef) -> float:
