@@ -327,14 +327,26 @@ class TestRights:
     def test_only_the_builder_starts_builds_and_only_the_consumers_take_messages(self) -> None:
         having = {
             action: {name for name in BUILDS.functions() if action in {r.action for r in rights_of(BUILDS, name)}}
-            for action in ("codebuild:StartBuild", "sqs:GetQueueAttributes", "sagemaker:Search", "logs:FilterLogEvents")
+            for action in (
+                "codebuild:StartBuild",
+                "sqs:GetQueueAttributes",
+                "sagemaker:Search",
+                "logs:DescribeLogStreams",
+            )
         }
         assert having == {
             "codebuild:StartBuild": {"BuildFunction"},
             "sqs:GetQueueAttributes": {"AdvanceFunction", "BuildFunction"},
             "sagemaker:Search": {"TickFunction"},
-            "logs:FilterLogEvents": {"SubmitFunction"},
+            "logs:DescribeLogStreams": {"SubmitFunction"},
         }
+
+    @VARIANTS
+    def test_no_function_may_read_a_secret(self, deployed: Deployed) -> None:
+        """Runs do, with their own role."""
+        for name in deployed.functions():
+            services = {right.action.partition(":")[0] for right in rights_of(deployed, name)}
+            assert not services & {"secretsmanager", "ssm"}
 
     @VARIANTS
     def test_each_role_is_for_one_service(self, deployed: Deployed) -> None:
