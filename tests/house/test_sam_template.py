@@ -137,6 +137,14 @@ class TestFunctions:
         (right,) = BUILDS.rights("ClockRole")
         assert (right.action, right.resources) == ("lambda:InvokeFunction", ("TickFunction.Arn",))
 
+    def test_two_stacks_in_one_account_do_not_meet(self) -> None:
+        """AWS makes up the names, with the stack's in them. Only a schedule's would be SAM's."""
+        (clock,) = BUILDS.functions()["TickFunction"]["Events"].values()
+        assert words(clock["Properties"]["Name"]) == "${AWS::StackName}-tick"
+        for name, each in BUILDS.resources.items():
+            named = {field for field in each["Properties"] if field.endswith("Name")}
+            assert named <= {"MetricName"} | ({"FunctionName"} if "Permission" in each["Type"] else set()), name
+
 
 class TestQueues:
     @VARIANTS
