@@ -384,6 +384,16 @@ class TestManyBuilds(Fixtures):
         others(230)
         assert builder.status(self.build_of(request)).build_id == started.build_id
 
+    def test_a_build_of_now_is_found_at_the_first_look_however_many_there_were_before(
+        self, builder: CodeBuildBuilder, request_: MakeRequest, codebuild: CodeBuild, others: Callable[[int], None]
+    ) -> None:
+        others(120)
+        request = request_({"a": "b"})
+        started = builder.start(request)
+        looks = len(codebuild.calls("ListBuildsForProject"))
+        assert builder.status(self.build_of(request)).build_id == started.build_id
+        assert len(codebuild.calls("ListBuildsForProject")) == looks + 1
+
     def test_what_is_older_than_a_day_is_not_looked_through(
         self, builder: CodeBuildBuilder, request_: MakeRequest, codebuild: CodeBuild, others: Callable[[int], None]
     ) -> None:
