@@ -117,7 +117,15 @@ def _api() -> Callable[[Event, Any], Any]:
 
     from slipway.web.app import create_app
 
-    return Mangum(create_app(ports(), follow_for=FOLLOW), lifespan="off")
+    adapter = Mangum(create_app(ports(), follow_for=FOLLOW), lifespan="off")
+    loop = asyncio.new_event_loop()
+
+    def answer(event: Event, context: Any) -> Any:
+        # Mangum takes the thread's loop, and a thread has none of its own accord.
+        asyncio.set_event_loop(loop)
+        return adapter(event, context)
+
+    return answer
 
 
 def _deliver_all(event: Event, context: Any) -> Any:

@@ -14,10 +14,12 @@ from slipway.model import Json
 from slipway.reference import not_a_reference
 from slipway.registries import broken_rule, destination, without_login
 
-BUILDERS = ("docker", "kaniko", "noop", "environment")
+BUILDERS = ("docker", "kaniko", "codebuild", "noop", "environment")
 WANDB_BUILDERS = ("docker", "kaniko", "noop")
 KANIKO_KEYS = ("build-context-store", "build-job-name", "secret-name", "secret-key", "kaniko-image", "kaniko-config")
+CODEBUILD_KEYS = ("compute-type",)
 KEYS = (
+    *CODEBUILD_KEYS,
     *("type", "destination", "platform", "base_image", "accelerator", "cuda", "build-args", "build_args"),
     *KANIKO_KEYS,
 )

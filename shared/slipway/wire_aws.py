@@ -10,13 +10,13 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 from slipway.errors import Invalid, Problem
 from slipway.loading import known, load
 from slipway.model import Topic
-from slipway.ports import Builder, Ports, Target
+from slipway.ports import Builder, Clock, Ports, Target
 from slipway.render.surroundings import Account, Surroundings
 
 VISIBILITY = 360.0
@@ -45,6 +45,10 @@ class Settings:
     """Where built images go: the URI of an ECR repository."""
     base_url: str | None = None
     """The W&B server that runs report to; None is W&B's own default."""
+    private_addresses: bool = False
+    """Whether sources may lie on private addresses: a git server within the VPC."""
+    insecure_git: bool = False
+    """Whether git:// and http:// are good enough for sources."""
     keep: float = 90 * DAY
     """Seconds for which an item is kept after its end."""
 
@@ -77,6 +81,8 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         project=environ.get("SLIPWAY_CODEBUILD_PROJECT") or None,
         destination=environ.get("SLIPWAY_DESTINATION") or None,
         base_url=environ.get("WANDB_BASE_URL") or None,
+        private_addresses=environ.get("SLIPWAY_PRIVATE_ADDRESSES") == "true",
+        insecure_git=environ.get("SLIPWAY_INSECURE_GIT") == "true",
         keep=_days(environ, problems) * DAY,
     )
     if settings.project and not settings.destination:
@@ -97,17 +103,17 @@ def account_of(environ: Mapping[str, str]) -> Account:
     return account
 
 
-def aws(settings: Settings, *, look_again: float = LOOK_AGAIN) -> Ports:
-    """Everything on AWS: DynamoDB, SQS, S3, ECR, CodeBuild, SageMaker."""
+def aws(settings: Settings, clock: Clock | None = None) -> Ports:
+    """Everything on AWS: DynamoDB, SQS, S3, ECR, CodeBuild, SageMaker. `clock` None is the machine's."""
     clients = load("slipway.adapters.aws.clients:Clients")()
-    clock = load("slipway.adapters.local.clock:SystemClock")()
+    clock = clock or load("slipway.adapters.local.clock:SystemClock")()
     blobs = load("slipway.adapters.aws.blobs:S3Blobs")(clients, settings.bucket)
 
     @cache
     def target(resource: str) -> Target:
         where = {"sagemaker": "slipway.adapters.aws.sagemaker:SageMakerTarget"}
         made = load(where[known("resource", resource, where)])
-        return cast(Target, made(clients, settings.account, look_again=look_again))
+        return cast(Target, made(clients, settings.account, look_again=LOOK_AGAIN))
 
     @cache
     def builder(kind: str, destination: str | None = None) -> Builder:
@@ -121,7 +127,9 @@ def aws(settings: Settings, *, look_again: float = LOOK_AGAIN) -> Ports:
         bus=load("slipway.adapters.aws.bus:SqsBus")(
             clients, settings.queues, settings.dead, clock=clock, visibility=VISIBILITY
         ),
-        sources=load("slipway.adapters.local.sources:LocalSources")(),
+        sources=load("slipway.adapters.local.sources:LocalSources")(
+            private_addresses=settings.private_addresses, insecure_git=settings.insecure_git
+        ),
         targets=target,
         builders=builder,
         secrets=load("slipway.adapters.aws.secrets:AwsSecrets")(clients, settings.account.secrets),
@@ -135,15 +143,17 @@ def aws(settings: Settings, *, look_again: float = LOOK_AGAIN) -> Ports:
 
 
 def _codebuild(settings: Settings, clients: Any, blobs: Any, destination: str | None) -> Any:
-    host = (settings.destination or "").partition("/")[0]
-    credentials = load("slipway.adapters.aws.ecr:EcrCredentials")(clients, also=frozenset({host}))
+    own = frozenset({(settings.destination or "").partition("/")[0]})
+    credentials = load("slipway.adapters.aws.ecr:EcrCredentials")(clients, also=own)
     return load("slipway.adapters.aws.codebuild:CodeBuildBuilder")(
         clients,
-        project=settings.project,
+        settings.project,
         blobs=blobs,
-        bucket=settings.bucket,
+        bucket_prefix=settings.bucket,
         destination=destination or settings.destination,
         registry=load("slipway.adapters.oci.registry:OciRegistry")(credentials),
+        create_repository=partial(load("slipway.adapters.aws.ecr:ensure_repository"), clients),
+        also=own,
     )
 
 

@@ -20,6 +20,7 @@ from tests.house.sam_template import ROOT, Deployed, words
 from tests.services import missing
 from tools.stage import CLOUDS
 
+from slipway.adapters.aws.events import QUIET
 from slipway.adapters.aws.store_table import EXPIRES, table_definition
 from slipway.model import WEEK
 from slipway.wire_aws import VISIBILITY, settings_of
@@ -197,6 +198,10 @@ class TestQueues:
             (target,) = rule["Targets"]
             assert words(target["Arn"]) == "ObserveFunction.Arn"
             assert words(target["DeadLetterConfig"]["Arn"]) == "ObserveDeadLetters.Arn"
+
+    def test_states_that_change_nothing_for_an_item_cost_no_invocation(self) -> None:
+        pattern = BUILDS.of_type("AWS::Events::Rule")["TrainingJobRule"]["EventPattern"]
+        assert pattern["detail"] == {"SecondaryStatus": [{"anything-but": list(QUIET)}]}
 
 
 class TestWhatIsKept:

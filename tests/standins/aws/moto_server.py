@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ACCOUNT = "123456789012"
 """The account that moto plays."""
 REGION = "eu-west-1"
+HTPASSWD = "AWS:$2b$05$TDMarMnGhYl0GrGyHItzueWo1MbhzKULuA8GrpQKRiiXVsDjsmyle\n"
+"""For a registry that plays ECR: bcrypt of the password that moto's ECR hands out."""
 
 
 @contextmanager

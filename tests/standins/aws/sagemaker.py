@@ -56,6 +56,8 @@ class SageMakerStandin(JsonService):
         self.closed_roles: set[str] = set()
         """ARNs of roles that SageMaker may not assume."""
         self.missing_images: set[str] = set()
+        self.registries: set[str] = set()
+        """Hosts on loopback that play ECR."""
         self.missing_buckets: set[str] = set()
         self.startup, self.download = 60.0, 30.0
         """Seconds of Starting and of Downloading, of jobs that do not really run."""
@@ -200,6 +202,8 @@ class SageMakerStandin(JsonService):
 
     def _check_image(self, image: str, role: str) -> None:
         found = _IMAGE.fullmatch(image)
+        if image.partition("/")[0] in self.registries:
+            return
         if found is None:
             words = "Invalid training image. Please provide a valid Amazon Elastic Container Registry path of the"
             raise ServiceError("ValidationException", f"{words} Docker image to run.")

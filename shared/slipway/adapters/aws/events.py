@@ -17,6 +17,12 @@ from slipway.model import Changed, Json
 from slipway.render.sagemaker import ITEM_TAG
 
 TRAINING, BUILD = "SageMaker Training Job State Change", "CodeBuild Build State Change"
+QUIET = (
+    *("Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Pending"),
+    *("Downloading", "DownloadingTrainingImage", "Uploading", "Stopping"),
+)
+"""Secondary states of a training job that change nothing for its item: the rule lets no event of them through, which
+saves three invocations of four."""
 _NAME = re.compile(r"slipway-([0-9a-z]+)-\d+")
 
 

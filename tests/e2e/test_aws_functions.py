@@ -1,0 +1,306 @@
+"""A whole deployment on AWS, through its functions: from a request or a message to the end of a training job.
+
+moto keeps state, messages and blobs; SageMaker and CodeBuild are stand-ins that speak their protocol to the real boto3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dulwich import porcelain
+from tests import services
+from tests.conditions import eventually
+from tests.git_over_http import GitOverHttp
+from tests.standins.aws.codebuild import CodeBuild
+from tests.standins.aws.moto_server import ACCOUNT, HTPASSWD, REGION
+from tests.standins.aws.moto_sqs import clock_of_sqs
+from tests.standins.aws.sagemaker import SageMakerStandin
+from tests.standins.aws.stack import ROLE, Stack, deployed
+
+from slipway.adapters.aws.clients import Clients
+from slipway.model import Topic
+
+IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/digits:1.0"
+QUEUE = {
+    "resource": "sagemaker",
+    "max_jobs": 20,
+    "config": {
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+    },
+}
+OPEN = {"SLIPWAY_PRIVATE_ADDRESSES": "true", "SLIPWAY_INSECURE_GIT": "true"}
+WHO = b"Test <test@example.org>"
+SPEC = {"entity": "team", "project": "digits", "queue": "sagemaker", "docker": {"docker_image": IMAGE}}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Plays ECR's own API, which moto does not have."""
+    with services.oci_registry(tmp_path_factory.mktemp("ecr"), HTPASSWD) as host:
+        yield host
+
+
+@pytest.fixture
+def stack(aws: Clients, registry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    clock = clock_of_sqs(monkeypatch)
+    events: deque[dict[str, Any]] = deque()
+    with SageMakerStandin(on_event=events.append) as sagemaker, CodeBuild(on_event=events.append) as codebuild:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", sagemaker.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", codebuild.url)
+        stack = deployed(
+            aws, clock, monkeypatch, sagemaker, codebuild, events, destination=f"{registry}/slipway", **OPEN
+        )
+        put_queue(stack)
+        yield stack
+
+
+def put_queue(stack: Stack, **changes: Any) -> None:
+    status, answer = stack.ask("PUT", "/v1/queues/team/sagemaker", {**QUEUE, **changes})
+    assert status in (200, 201), answer
+
+
+def submit(stack: Stack, **changes: Any) -> str:
+    status, answer = stack.ask("POST", "/v1/items", {**SPEC, **changes})
+    assert status == 201, answer
+    return str(answer["id"])
+
+
+def test_an_image_becomes_a_training_job_and_its_end_is_told_by_its_event(stack: Stack) -> None:
+    """C1 to C6, S17: nothing runs and nothing polls between these triggers."""
+    item = submit(stack)
+    stack.pump()
+    (name,) = stack.sagemaker.jobs
+    assert name == f"slipway-{item}-1"
+    assert stack.item(item)["state"] == "starting"
+    stack.sagemaker.train(name)
+    stack.pump()
+    assert stack.item(item)["state"] == "running"
+    stack.sagemaker.finish(name, {"accuracy": 0.97})
+    stack.pump()
+    ended = stack.item(item)
+    assert (ended["state"], ended["exit_code"], ended["metrics"]) == ("finished", 0, {"accuracy": 0.97})
+    assert [stack.visible(topic, dead=True) for topic in Topic] == [0, 0, 0]
+    assert stack.failures == []
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[str]:
+    """The address of a git repository with a job that counts, over http."""
+    path = tmp_path / "git" / "digits.git"
+    path.mkdir(parents=True)
+    with porcelain.init(path) as repo:
+        (path / "train.py").write_text("import sys\nprint('trained for', *sys.argv[1:])\n")
+        (path / "Dockerfile.wandb").write_text(f"FROM {services.BASE_IMAGE}\nWORKDIR /job\nCOPY . /job\nUSER 1000\n")
+        porcelain.add(repo, [str(path / name) for name in ("train.py", "Dockerfile.wandb")])
+        porcelain.commit(repo, message=b"A job", author=WHO, committer=WHO)
+    with services.web(GitOverHttp(path.parent)) as host:
+        yield f"http://{host}/digits.git"
+
+
+# --- ways in
+
+
+def test_a_spec_put_straight_on_the_queue_goes_the_same_way(stack: Stack) -> None:
+    """C2: a message of a user's own code, and one that EventBridge sends."""
+    url = stack.environment["SLIPWAY_QUEUE_SUBMIT"]
+    event = {"id": "e1", "detail-type": "Model approved", "source": "com.example", "detail": SPEC}
+    for body in (SPEC, event):
+        stack.aws.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))
+    stack.pump()
+    assert len(stack.sagemaker.jobs) == 2
+
+
+def test_one_poisoned_message_among_ten_costs_the_others_nothing(stack: Stack) -> None:
+    url = stack.environment["SLIPWAY_QUEUE_SUBMIT"]
+    for number in range(10):
+        body = '{"queue": ' if number == 4 else json.dumps(SPEC)
+        stack.aws.sqs.send_message(QueueUrl=url, MessageBody=body)
+    stack.pump()
+    assert len(stack.sagemaker.jobs) == 9
+    status, letters = stack.ask("GET", "/v1/dead-letters")
+    assert status == 200
+    (letter,) = letters["dead_letters"]
+    assert (letter["topic"], "not JSON" in letter["reason"]) == ("submit", True)
+
+
+def test_an_event_bridge_event_delivered_twice_is_one_item(stack: Stack) -> None:
+    url = stack.environment["SLIPWAY_QUEUE_SUBMIT"]
+    event = {"id": "e1", "detail-type": "Model approved", "source": "com.example", "detail": SPEC}
+    for _ in range(2):
+        stack.aws.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event))
+    stack.pump()
+    assert len(stack.sagemaker.jobs) == 1
+
+
+# --- failures, a stage each
+
+
+def test_what_breaks_a_rule_is_refused_with_every_problem_and_stored_nowhere(stack: Stack) -> None:
+    status, answer = stack.ask("POST", "/v1/items", {**SPEC, "queue": "sagemakr", "overides": {}})
+    assert status == 422
+    assert "overides" in answer["error"]["message"]
+    assert stack.ask("GET", "/v1/items")[1]["items"] == []
+
+
+def test_a_failed_build_fails_its_item_with_the_end_of_its_log(stack: Stack, repository: str) -> None:
+    item = submit_code(stack, repository)
+    stack.pump()
+    assert (stack.item(item)["state"], stack.item(item)["reason"]) == ("building", "building its image")
+    (build,) = stack.codebuild.builds
+    stack.codebuild.enter(build, "BUILD")
+    stack.codebuild.end(build, "FAILED", "Error while executing command: docker build. Reason: exit status 1")
+    heard(stack)
+    failed = stack.item(item)
+    assert (failed["state"], failed["stage"]) == ("failed", "build")
+    assert "exit status 1" in failed["reason"]
+
+
+def test_a_role_that_sagemaker_cannot_assume_fails_the_launch_and_names_the_cure(stack: Stack) -> None:
+    stack.sagemaker.closed_roles.add(ROLE)
+    item = submit(stack)
+    stack.pump()
+    failed = stack.item(item)
+    assert (failed["state"], failed["stage"]) == ("failed", "launch")
+    assert "sagemaker.amazonaws.com" in failed["reason"]
+
+
+def test_a_job_that_exits_with_an_error_fails_the_run_with_its_exit_code(stack: Stack) -> None:
+    item = submit(stack)
+    stack.pump()
+    stack.sagemaker.fail(f"slipway-{item}-1", "AlgorithmError: , exit code: 3")
+    stack.pump()
+    failed = stack.item(item)
+    assert (failed["state"], failed["stage"], failed["exit_code"]) == ("failed", "run", 3)
+
+
+# --- waiting
+
+
+def test_a_quota_keeps_the_item_in_line_with_the_reason_until_there_is_room(stack: Stack) -> None:
+    stack.sagemaker.quotas["ml.m5.large"] = 0
+    item = submit(stack)
+    stack.pump()
+    waiting = stack.item(item)
+    assert waiting["state"] == "pending"
+    assert "account-level service limit" in waiting["reason"]
+    stack.sagemaker.quotas["ml.m5.large"] = 1
+    stack.advance(60)
+    stack.tick()
+    stack.pump()
+    assert stack.item(item)["state"] == "starting"
+
+
+def test_a_build_behind_others_is_queued_and_does_not_fail_although_a_build_may_take_half_an_hour(
+    stack: Stack, repository: str
+) -> None:
+    """The default quota is one build at a time in the whole account."""
+    stack.codebuild.create_project("of-another-team", timeout=120)
+    Clients().codebuild.start_build(projectName="of-another-team")
+    item = submit_code(stack, repository)
+    stack.pump()
+    for _ in range(45):
+        stack.advance(60)
+        stack.tick()
+    waiting = stack.item(item)
+    assert (waiting["state"], waiting["reason"].startswith("in line at CodeBuild")) == ("building", True)
+    first, own = stack.codebuild.builds
+    stack.codebuild.end(first)
+    stack.advance(60)
+    stack.tick()
+    assert stack.item(item)["reason"] == "building its image"
+    stack.codebuild.end(own, "FAILED", "exit status 1")
+    heard(stack)
+    assert stack.item(item)["state"] == "failed"
+
+
+def test_an_event_that_is_lost_is_made_up_for_by_the_clock(stack: Stack) -> None:
+    item = submit(stack)
+    stack.pump()
+    stack.sagemaker.finish(f"slipway-{item}-1")
+    stack.events.clear()
+    stack.advance(600)
+    stack.tick()
+    assert stack.item(item)["state"] == "finished"
+
+
+def test_late_and_doubled_events_change_nothing(stack: Stack) -> None:
+    item = submit(stack)
+    stack.pump()
+    stack.sagemaker.train(f"slipway-{item}-1")
+    stack.sagemaker.finish(f"slipway-{item}-1")
+    heard_events = list(stack.events)
+    stack.pump()
+    ended = stack.item(item)
+    stack.events.extend(reversed(heard_events * 2))
+    stack.pump()
+    assert stack.item(item)["timeline"] == ended["timeline"]
+
+
+# --- wishes
+
+
+def test_an_item_is_cancelled_in_line_while_it_is_built_and_while_it_runs(stack: Stack, repository: str) -> None:
+    put_queue(stack, max_jobs=1)
+    running_, waiting = submit(stack), submit(stack)
+    building = submit_code(stack, repository)
+    stack.pump()
+    states = [stack.item(each)["state"] for each in (running_, waiting, building)]
+    assert states == ["starting", "pending", "building"]
+    for each in (waiting, building, running_):
+        assert stack.ask("POST", f"/v1/items/{each}/cancel")[0] == 200
+    stack.pump()
+    stack.advance(130)
+    stack.pump()
+    stack.tick()
+    assert [stack.item(each)["state"] for each in (running_, waiting, building)] == ["stopped"] * 3
+    assert [job.status for job in stack.sagemaker.jobs.values()] == ["Stopped"]
+
+
+def test_a_preempted_spot_run_is_resumed_as_the_next_attempt_of_the_same_run(stack: Stack) -> None:
+    item = submit(stack)
+    stack.pump()
+    stack.sagemaker.train(f"slipway-{item}-1")
+    stack.sagemaker.interrupt(f"slipway-{item}-1")
+    stack.sagemaker.move(f"slipway-{item}-1", "Stopped", "MaxWaitTimeExceeded")
+    stack.pump()
+    assert set(stack.sagemaker.jobs) == {f"slipway-{item}-1", f"slipway-{item}-2"}
+    bodies = [request.body for request in stack.sagemaker.calls("CreateTrainingJob")]
+    assert len({body["Environment"]["WANDB_RUN_ID"] for body in bodies}) == 1
+
+
+def test_of_200_submissions_at_most_five_run_at_once_and_all_finish(stack: Stack) -> None:
+    put_queue(stack, max_jobs=5)
+    items = [submit(stack) for _ in range(200)]
+    most = 0
+    while len(stack.sagemaker.jobs) < len(items):
+        stack.pump()
+        alive = [name for name, job in stack.sagemaker.jobs.items() if not job.over]
+        most = max(most, len(alive))
+        assert alive, "the line stands still although slots are free"
+        for name in alive:
+            stack.sagemaker.finish(name)
+    stack.pump()
+    assert most == 5
+    assert list(stack.sagemaker.jobs) == [f"slipway-{item}-1" for item in items], "first in, first out"
+    listed = stack.ask("GET", "/v1/items?limit=300")[1]["items"]
+    assert {item["state"] for item in listed} == {"finished"}
+
+
+def heard(stack: Stack) -> None:
+    """CodeBuild's events come from a thread of its own."""
+    eventually(lambda: stack.events, within=5)
+    stack.pump()
+
+
+def submit_code(stack: Stack, repository: str, **changes: Any) -> str:
+    spec = {name: value for name, value in SPEC.items() if name != "docker"}
+    overrides = {"entry_point": ["python3", "train.py"], "args": ["3", "epochs"]}
+    status, answer = stack.ask("POST", "/v1/items", {**spec, "uri": repository, "overrides": overrides, **changes})
+    assert status == 201, answer
+    return str(answer["id"])
