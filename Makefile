@@ -24,7 +24,7 @@ lint: $(INSTALLED) ## Set up, then ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.lint $(BIN)/mypy -p slipway
-	MYPYPATH=.lint $(BIN)/mypy sam/app.py tools/stage.py tools/closure.py
+	MYPYPATH=.lint:. $(BIN)/mypy --explicit-package-bases sam/app.py tools/stage.py tools/closure.py
 	@PYTHONPATH=.lint $(BIN)/lint-imports
 
 format: $(INSTALLED) ## Set up, then let ruff mend what it can
