@@ -169,6 +169,13 @@ class TestRepositories:
         (there,) = aws.ecr.describe_repositories(repositoryNames=[name])["repositories"]
         assert there["imageTagMutability"] == "MUTABLE"
 
+    def test_for_one_that_is_there_no_right_to_make_it_is_needed(
+        self, aws: Clients, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with services.web(_Ecr("AccessDeniedException", there=True)) as host:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", f"http://{host}")
+            ensure_repository(Clients(), f"{HOST}/team/jobs:1")
+
     def test_it_is_made_in_the_region_of_the_image(self, aws: Clients) -> None:
         name = unique("team/jobs")
         ensure_repository(aws, f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/{name}:3f2a")
@@ -201,18 +208,22 @@ class TestRepositories:
 
 
 class _Ecr:
-    """No repository is there, and making one fails with a code."""
+    """A repository is there or not, and making one fails with a code."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, there: bool = False) -> None:
         self._code = code
+        self._there = there
 
     def __call__(self, environ: dict[str, Any], start: Any) -> list[bytes]:
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        looks = environ["HTTP_X_AMZ_TARGET"].endswith(".DescribeRepositories")
+        if looks and self._there:
+            start("200 OK", [("Content-Type", "application/x-amz-json-1.1")])
+            return [json.dumps({"repositories": [{"repositoryName": "team/jobs"}]}).encode()]
         words = (
             f"User: arn:aws:sts::{ACCOUNT}:assumed-role/slipway-build/f is not authorized to perform:"
             f" ecr:CreateRepository on resource: arn:aws:ecr:{REGION}:{ACCOUNT}:repository/team/jobs"
         )
-        looks = environ["HTTP_X_AMZ_TARGET"].endswith(".DescribeRepositories")
         code = "RepositoryNotFoundException" if looks else self._code
         start("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")])
         return [json.dumps({"__type": code, "message": words}).encode()]

@@ -19,7 +19,7 @@ from tests.standins.aws.moto_sqs import clock_of_sqs
 
 from slipway.adapters.aws.bus import SqsBus
 from slipway.adapters.aws.clients import Clients
-from slipway.adapters.aws.letters import LARGEST, LONGEST_REASON, message_of_record
+from slipway.adapters.aws.letters import LARGEST, LONGEST_REASON, buried, message_of_record
 from slipway.adapters.memory.clock import MemoryClock
 from slipway.errors import Forbidden, Invalid, NotFound, Permanent, SlipwayError, Temporary
 from slipway.model import Message, Topic
@@ -229,6 +229,15 @@ class TestLimits:
         bus.bury(bus.receive([Topic.SUBMIT])[0], "not JSON")
         (letter,) = bus.dead_letters()
         assert len(letter.body) == LARGEST
+
+    @pytest.mark.parametrize(("spare", "told"), [(0, False), (100, False), (1000, True)])
+    def test_a_dead_letter_is_no_larger_than_sqs_takes(self, spare: int, told: bool) -> None:
+        """Attributes count, by name, type and value; moto does not look."""
+        message = Message(Topic.SUBMIT, "ö" * ((LARGEST - spare) // 2), "AQEB", id="0" * 36)
+        attributes = buried(message, "größer " * 10, 1_700_000_000.0)
+        size = sum(len(f"{name}String{text}".encode()) for name, text in attributes.items())
+        assert len(message.body.encode()) + size <= LARGEST
+        assert bool(attributes) is told
 
 
 class TestDeadLetters:

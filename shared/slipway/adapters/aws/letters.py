@@ -94,7 +94,7 @@ def sent_at(raw: MessageTypeDef) -> float:
 
 
 def buried(message: Message, reason: str, at: float) -> Mapping[str, str]:
-    """The attributes of its dead letter. None where the body leaves them no room: a letter without a reason is better
+    """The attributes of its dead letter; none where the body leaves them no room: a letter without a reason is better
     than a message that comes again and again."""
     said = _NOT_TAKEN.sub("\N{REPLACEMENT CHARACTER}", reason)
     if len(said) > LONGEST_REASON:
