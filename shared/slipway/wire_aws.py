@@ -49,7 +49,7 @@ class Settings:
     """Whether sources may lie on private addresses: a git server within the VPC."""
     insecure_git: bool = False
     """Whether git:// and http:// are good enough for sources."""
-    keep: float = 90 * DAY
+    keep: float = 30 * DAY
     """Seconds for which an item is kept after its end."""
 
     def topic_of(self, arn: str) -> Topic:
@@ -182,8 +182,8 @@ def _object(text: str) -> dict[str, str] | None:
 
 
 def _days(environ: Mapping[str, str], problems: list[Problem]) -> float:
-    text = environ.get("SLIPWAY_KEEP_DAYS") or "90"
+    text = environ.get("SLIPWAY_KEEP_DAYS") or "30"
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         problems.append(Problem("SLIPWAY_KEEP_DAYS", "is no whole number of days above 0", text))
-        return 90.0
+        return 30.0
     return float(text)

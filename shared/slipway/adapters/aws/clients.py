@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_codebuild import CodeBuildClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_eks import EKSClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
@@ -79,8 +80,8 @@ class Clients:
         return self._client("ecr")  # type: ignore[no-any-return]
 
     @property
-    def eks(self) -> Any:
-        return self._client("eks")
+    def eks(self) -> EKSClient:
+        return self._client("eks")  # type: ignore[no-any-return]
 
     @property
     def logs(self) -> CloudWatchLogsClient:
