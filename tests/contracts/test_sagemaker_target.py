@@ -299,6 +299,14 @@ class TestRefusals(Played):
         assert kind in problem.rule
         assert "offers for training in eu-west-1" in problem.fix
 
+    def test_a_misspelt_instance_type_is_told_with_the_nearest_and_not_with_all(
+        self, target: SageMakerTarget, launch: MakeLaunch
+    ) -> None:
+        resources = {**ARGS["ResourceConfig"], "InstanceType": "ml.m5.xlrage"}
+        problem = refused(target, launch("exit 0", resource_args={**ARGS, "ResourceConfig": resources}))
+        assert "Member must satisfy enum value set: [...]" in problem.rule
+        assert problem.fix.startswith("Did you mean 'ml.m5.xlarge'? Choose a type")
+
     def test_input_in_a_bucket_that_is_not_there_is_told(
         self, target: SageMakerTarget, sagemaker: SageMakerStandin, launch: MakeLaunch
     ) -> None:

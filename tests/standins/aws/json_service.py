@@ -14,7 +14,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,6 +56,8 @@ class Request:
     access_key: str
     region: str
     user_agent: str
+    at: float = field(default_factory=time.time, compare=False)
+    """Seconds since the Unix epoch, by the clock of this machine."""
 
 
 class JsonService:

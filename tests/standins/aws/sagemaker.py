@@ -16,7 +16,7 @@ from typing import Any
 from tests.standins.aws.json_service import JsonService, ServiceError
 from tests.standins.aws.moto_server import ACCOUNT, REGION
 from tests.standins.aws.sagemaker_job import Job
-from tests.standins.aws.sagemaker_process import Instances
+from tests.standins.aws.sagemaker_process import Instances, LogWriter
 from tests.standins.aws.sagemaker_search import matches, page
 
 GRACE = 120.0
@@ -62,7 +62,8 @@ class SageMakerStandin(JsonService):
         self.startup, self.download = 60.0, 30.0
         """Seconds of Starting and of Downloading, of jobs that do not really run."""
         self._grace, self._account, self._region = grace, account, region
-        self._runs, self._logs = runs, logs
+        self._runs = runs
+        self._logs = None if logs is None else LogWriter(logs, region)
         self._instances: dict[str, Instances] = {}
         self._on_event = on_event
         self._events: deque[dict[str, Any]] = deque()

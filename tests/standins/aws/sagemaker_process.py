@@ -19,9 +19,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
 from tests.standins.aws.sagemaker_job import Job
 
 GROUP = "/aws/sagemaker/TrainingJobs"
+LOST = "InternalServerError: The stand-in could not run it."
 _LONGEST_FAILURE = 1024
 
 Begun = Callable[[Job], None]
@@ -31,10 +33,10 @@ Exited = Callable[[Job, str | None, Mapping[str, float]], None]
 class Instances:
     """One process for each instance. `begun` and `exited` are called from a thread of its own."""
 
-    def __init__(self, job: Job, region: str, logs: str | None, begun: Begun, exited: Exited) -> None:
+    def __init__(self, job: Job, region: str, logs: LogWriter | None, begun: Begun, exited: Exited) -> None:
         self._job, self._region = job, region
         self._begun, self._exited = begun, exited
-        self._writer = None if logs is None else LogWriter(logs, region)
+        self._logs = logs
         self._lock = threading.Lock()
         self._processes: list[subprocess.Popen[str]] = []
         self._terminated = False
@@ -70,7 +72,7 @@ class Instances:
         for thread in threads:
             thread.join()
         self._over.set()
-        reasons = [reason for reason in ends.values() if reason is not None]
+        reasons = [reason for reason in (ends.get(name, LOST) for name in names) if reason is not None]
         self._exited(self._job, reasons[0] if reasons else None, metrics)
 
     def _instance(self, name: str, names: list[str], metrics: dict[str, float]) -> str | None:
@@ -129,9 +131,9 @@ class Instances:
         return code if code >= 0 else 128 - code
 
     def _sayer(self, name: str) -> Callable[[str], None]:
-        if self._writer is None:
+        if self._logs is None:
             return lambda line: None
-        return self._writer.stream(f"{self._job.name}/{name}-{int(time.time())}")
+        return self._logs.stream(f"{self._job.name}/{name}-{int(time.time())}")
 
 
 class LogWriter:
@@ -142,12 +144,16 @@ class LogWriter:
 
         keys = {"aws_access_key_id": "AKIASAGEMAKEREXAMPLE", "aws_secret_access_key": "sagemaker"}
         self._client: Any = boto3.session.Session().client("logs", endpoint_url=url, region_name=region, **keys)
+        try:
+            self._client.create_log_group(logGroupName=GROUP)
+        except ClientError as error:
+            # By its code: `client.exceptions` gives each of two threads a class of its own.
+            if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
+                raise
 
     def stream(self, name: str) -> Callable[[str], None]:
         """What writes one line to it. CloudWatch Logs takes no empty message, so an empty line is lost.
         https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_InputLogEvent.html"""
-        with contextlib.suppress(self._client.exceptions.ResourceAlreadyExistsException):
-            self._client.create_log_group(logGroupName=GROUP)
         self._client.create_log_stream(logGroupName=GROUP, logStreamName=name)
 
         def say(line: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from slipway.errors import Invalid, Problem, Refused, SlipwayError
+from slipway.errors import Invalid, Problem, Refused, SlipwayError, nearest
 
 _TRUST = json.dumps(
     {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -39,6 +39,7 @@ _CURES: tuple[tuple[str, str, str], ...] = (
     ),
 )
 _PRIVATE = re.compile(r"Value '.*?' at '(environment|hyperParameters)", re.IGNORECASE | re.DOTALL)
+_ENUM = re.compile(r"Value '(?P<value>[^']*)' at '[^']*' failed[^\[]*enum value set: \[(?P<known>[^\]]{100,})\]")
 
 
 def of_request(code: str, words: str, region: str) -> SlipwayError | None:
@@ -53,8 +54,18 @@ def of_request(code: str, words: str, region: str) -> SlipwayError | None:
 
 
 def _problem(words: str, region: str) -> Problem:
-    rule = f"SageMaker does not take it: {words}"
-    for pattern, field, fix in _CURES:
+    rule, fix = _without_list(f"SageMaker does not take it: {words}")
+    for pattern, field, cure in _CURES:
         if re.search(pattern, words):
-            return Problem(f"resource_args.{field}", rule, fix=fix.replace("{region}", region))
-    return Problem("resource_args", rule)
+            cure = cure.replace("{region}", region)
+            return Problem(f"resource_args.{field}", rule, fix=f"{fix} {cure}".strip())
+    return Problem("resource_args", rule, fix=fix)
+
+
+def _without_list(rule: str) -> tuple[str, str]:
+    """A word that is none of hundreds is told with the nearest of them, in place of them all."""
+    found = _ENUM.search(rule)
+    if found is None:
+        return rule, ""
+    known = [each.strip() for each in found["known"].split(",")]
+    return rule[: found.start("known")] + "..." + rule[found.end("known") :], nearest(found["value"], known)
