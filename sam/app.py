@@ -33,6 +33,10 @@ STUCK = 900.0
 FOLLOW = 10.0
 """Seconds for which a log is followed in one answer. API Gateway passes nothing on before its end, and waits for 30."""
 
+LARGEST = 4 << 20
+"""Bytes of a log in one answer. Lambda passes on 6 MB.
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+
 Event = dict[str, Any]
 
 logger = Logger()
@@ -117,7 +121,7 @@ def _api() -> Callable[[Event, Any], Any]:
 
     from slipway.web.app import create_app
 
-    adapter = Mangum(create_app(ports(), follow_for=FOLLOW), lifespan="off")
+    adapter = Mangum(create_app(ports(), follow_for=FOLLOW, largest=LARGEST), lifespan="off")
     loop = asyncio.new_event_loop()
 
     def answer(event: Event, context: Any) -> Any:

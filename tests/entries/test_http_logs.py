@@ -49,8 +49,8 @@ class Talkative:
         return self.say(run, follow)
 
 
-def saying(say: Callable[[RunRef, bool], Iterator[str]]) -> Api:
-    api = Api(World(wrap_target=lambda target: Talkative(target, say)))
+def saying(say: Callable[[RunRef, bool], Iterator[str]], **options: Any) -> Api:
+    api = Api(World(wrap_target=lambda target: Talkative(target, say)), options=options)
     api.put_queue()
     return api
 
@@ -329,8 +329,7 @@ def test_an_item_that_came_as_an_image_has_no_build_log() -> None:
 
 def test_a_server_that_may_not_answer_for_long_asks_to_be_asked_again() -> None:
     """C1: behind API Gateway an answer is whole or not at all, within half a minute."""
-    api = Api(World(wrap_target=lambda target: Talkative(target, lambda run, follow: iter(["a", "b"]))), options=SHORT)
-    api.put_queue()
+    api = saying(lambda run, follow: iter(["a", "b"]), follow_for=0.0)
     item = running(api)
     first = events(api.ask("GET", f"/v1/items/{item}/logs?follow=true").text)
     assert [event.get("event", event["data"]) for event in first] == ["a", "later"]
@@ -338,4 +337,16 @@ def test_a_server_that_may_not_answer_for_long_asks_to_be_asked_again() -> None:
     assert [event.get("event", event["data"]) for event in rest] == ["b", "later"]
 
 
-SHORT = {"follow_for": 0.0}
+def test_a_log_that_is_too_large_for_one_answer_comes_in_parts() -> None:
+    lines = [f"line {number}" for number in range(1000)]
+    api = saying(lambda run, follow: iter(lines), largest=4096)
+    item = running(api)
+    finish(api, item)
+    read, last, parts = list[str](), "", 0
+    while not read or found[-1]["event"] == "later":
+        found = events(api.ask("GET", f"/v1/items/{item}/logs", headers={**EVENTS, "Last-Event-ID": last}).text)
+        read += [event["data"] for event in found[:-1]]
+        last, parts = found[-2]["id"], parts + 1
+    assert (read, parts > 2) == (lines, True)
+    refused = api.ask("GET", f"/v1/items/{item}/logs")
+    assert (refused.status_code, "in parts" in error_of(refused)["message"]) == (413, True)

@@ -46,6 +46,7 @@ def create_app(
     ready: Callable[[], list[str]] = list,
     look_every: float = 1.0,
     follow_for: float | None = None,
+    largest: int | None = None,
 ) -> FastAPI:
     """The HTTP API over `ports`.
 
@@ -54,6 +55,7 @@ def create_app(
     ready: further reasons why the server is not ready, asked by /ready.
     look_every: seconds between looks at an item whose log is followed.
     follow_for: seconds after which whoever follows a log is asked to come again; None follows to the end.
+    largest: bytes of a log in one answer, where the platform passes on no more; None is no limit.
     """
     app = FastAPI(
         title="Slipway",
@@ -70,6 +72,7 @@ def create_app(
     app.state.ready = ready
     app.state.look_every = look_every
     app.state.follow_for = follow_for
+    app.state.largest = largest
     answer_errors(app)
     if keyless:
         app.add_middleware(LoopbackOnly)

@@ -18,6 +18,7 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from slipway.errors import NotFound, SlipwayError
@@ -77,6 +78,8 @@ def logs(
         return StreamingResponse(stream.events(), media_type="text/event-stream", headers=_NO_BUFFERING)
     lines = _build_lines(item, ports) if source is LogSource.BUILD else _run_lines(item, ports, follow=False)
     chunks = _chunks(lines)
+    if request.app.state.largest is not None:
+        chunks = _whole(chunks, request.app.state.largest)
     # The first chunk is read here, where an error still becomes a status.
     text = chain([next(chunks, "")], chunks)
     return StreamingResponse(text, media_type="text/plain", headers={"Cache-Control": "no-store"})
@@ -95,6 +98,7 @@ class _Stream:
         self._follow = follow
         self._look_every: float = request.app.state.look_every
         self._follow_for: float | None = request.app.state.follow_for
+        self._largest: int | None = request.app.state.largest
         attempt, _, line = last_event_id.partition(".")
         numbers = attempt.isascii() and attempt.isdigit() and line.isascii() and line.isdigit()
         self._seen = (int(attempt[:9]), int(line[:9])) if numbers else (0, 0)
@@ -102,16 +106,22 @@ class _Stream:
     async def events(self) -> AsyncGenerator[str, None]:
         try:
             reading = self._build() if self._source is LogSource.BUILD else self._run()
-            began = asyncio.get_running_loop().time()
+            began, size = asyncio.get_running_loop().time(), 0
             async for event in reading:
                 yield event
-                if self._follow_for is not None and asyncio.get_running_loop().time() >= began + self._follow_for:
+                size += len(event.encode())
+                if self._is_enough(asyncio.get_running_loop().time() - began, size):
                     yield _event({}, "later")
                     return
         except SlipwayError as error:
             yield _event(error_document(error), "error")
         item = self._item
         yield _event({"state": item.state.value, "reason": masked(item.reason), "attempt": item.attempt}, "end")
+
+    def _is_enough(self, seconds: float, size: int) -> bool:
+        """For one answer of this server."""
+        late = self._follow and self._follow_for is not None and seconds >= self._follow_for
+        return late or (self._largest is not None and size >= self._largest)
 
     async def _run(self) -> AsyncGenerator[str, None]:
         while True:
@@ -219,6 +229,20 @@ def _chunks(lines: Iterator[str]) -> Iterator[str]:
             yield "".join(chunk)
             chunk, size = [], 0
     yield "".join(chunk)
+
+
+def _whole(chunks: Iterator[str], largest: int) -> Iterator[str]:
+    """All of it at once: an answer that turned out too large half-way would be none."""
+    read, size = list[str](), 0
+    for chunk in chunks:
+        read.append(chunk)
+        size += len(chunk.encode())
+        if size > largest:
+            message = f"the log has more than {largest // 1024} KiB, and this server passes on no more at once"
+            raise HTTPException(
+                413, f"{message}; `slipway logs` reads it in parts, as does `Accept: text/event-stream`"
+            )
+    return iter(read)
 
 
 def _line(line: str, attempt: int, number: int) -> str:
