@@ -134,6 +134,7 @@ def planning(queue: Queue) -> Ports:
         clock=clock,
         entropy=os.urandom,
         default_builder=lambda resource: "environment" if resource == "local-process" else "docker",
+        around=Surroundings(account=account_of(os.environ)),
     )
 
 
