@@ -17,21 +17,28 @@ POSTPONE = 60.0
 log = logging.getLogger(__name__)
 
 
-def tick(ports: Ports, limit: int = 100) -> int:
-    """Steps up to `limit` due items, then looks at the head of every queue with waiting items. How many were due."""
+def tick(ports: Ports, limit: int = 100, *, orphans: bool = True) -> int:
+    """Steps up to `limit` due items, then looks at the head of every queue with waiting items. How many were due.
+
+    `orphans`: every backend is asked what lives there, too. Once a minute is often enough for that."""
     due = ports.store.due(ports.clock.now(), limit)
     for item_id in due:
         if not _came_off(f"item {item_id}", partial(advance, item_id, ports)):
             _came_off(f"item {item_id}, to be put off", partial(_postpone, item_id, ports))
     for key in ports.store.crowded():
         _came_off(f"queue {key}", partial(admit, key, ports))
+    if orphans:
+        _stop_all_orphans(ports)
+    return len(due)
+
+
+def _stop_all_orphans(ports: Ports) -> None:
     queued = {queue.resource for queue in ports.store.queues()}
     # A queue may have been deleted while a start of its last item still stood still somewhere.
     for resource in sorted({*ports.resources, *queued}):
         # A backend that no queue uses need not be there at all.
         level = logging.WARNING if resource in queued else logging.DEBUG
         _came_off(f"runs on {resource}", partial(_stop_orphans, resource, ports), level)
-    return len(due)
 
 
 def _stop_orphans(resource: str, ports: Ports) -> None:

@@ -343,7 +343,8 @@ def test_a_log_that_is_too_large_for_one_answer_comes_in_parts() -> None:
     item = running(api)
     finish(api, item)
     read, last, parts = list[str](), "", 0
-    while not read or found[-1]["event"] == "later":
+    found: list[dict[str, str]] = []
+    while not found or found[-1]["event"] == "later":
         found = events(api.ask("GET", f"/v1/items/{item}/logs", headers={**EVENTS, "Last-Event-ID": last}).text)
         read += [event["data"] for event in found[:-1]]
         last, parts = found[-2]["id"], parts + 1

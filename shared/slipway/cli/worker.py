@@ -21,6 +21,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from slipway.errors import SlipwayError
 from slipway.functions.deliver import delivered
@@ -34,6 +35,8 @@ VISIBILITY = PREPARE_LEASE
 BATCH = 10
 WAIT = 1.0
 """Seconds until an idle thread looks whether it shall stop."""
+ORPHANS = 60.0
+"""Seconds between two looks for runs that nobody wants: each asks every backend, some of them over the network."""
 PAUSE = 1.0
 """Seconds a thread keeps still after its own source of work failed (a locked database), rather than spin."""
 PAGE = 200
@@ -99,8 +102,11 @@ class Workers:
 
     def _tick(self, seconds: float) -> None:
         self._guarded(lambda: catch_up(self._ports))
+        asked = -ORPHANS
         while not self._stopping.wait(seconds):
-            self._guarded(lambda: tick(self._ports))
+            orphans = time.monotonic() >= asked + ORPHANS
+            asked = time.monotonic() if orphans else asked
+            self._guarded(partial(tick, self._ports, orphans=orphans))
 
     def _guarded(self, work: Callable[[], object]) -> None:
         try:
