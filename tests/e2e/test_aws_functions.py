@@ -17,10 +17,11 @@ from tests import services
 from tests.conditions import eventually
 from tests.git_over_http import GitOverHttp
 from tests.standins.aws.codebuild import CodeBuild
+from tests.standins.aws.deployment import ROLE
 from tests.standins.aws.moto_server import ACCOUNT, HTPASSWD, REGION
 from tests.standins.aws.moto_sqs import clock_of_sqs
 from tests.standins.aws.sagemaker import SageMakerStandin
-from tests.standins.aws.stack import ROLE, Stack, deployed
+from tests.standins.aws.stack import Stack, deployed
 
 from slipway.adapters.aws.clients import Clients
 from slipway.model import Topic
