@@ -29,6 +29,7 @@ from slipway.model import (
     State,
 )
 from slipway.ports import Builder, Ports
+from slipway.render import secrets
 from slipway.render.mounted import base_image
 from slipway.step import builder_of, builder_type, take_step
 
@@ -70,6 +71,7 @@ def fetch_and_plan(item: Item, revision: str, into: Path, ports: Ports) -> image
         config=item.builder,
         default_python=f"{sys.version_info.major}.{sys.version_info.minor}",
         user=_user(item),
+        starter=secrets.starter() if item.resource in secrets.FETCHED_BY_RUNS else None,
     )
 
 

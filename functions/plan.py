@@ -67,7 +67,8 @@ def _shown(item: Item) -> Item:
         artifacts=masked(wanted.artifacts),
         files=masked(wanted.files),
     )
-    return item.but(submission=submission, resource_args=masked(item.resource_args))
+    entry_point = None if item.entry_point is None else tuple(masked(item.entry_point))
+    return item.but(submission=submission, entry_point=entry_point, resource_args=masked(item.resource_args))
 
 
 def _image(item: Item, ports: Ports, *, fetch: bool, registry: bool) -> tuple[Item, dict[str, Json]]:
@@ -91,7 +92,8 @@ def _image(item: Item, ports: Ports, *, fetch: bool, registry: bool) -> tuple[It
     name = images.name_of(item.submission.job)
     image = builder_of(item, ports).image(name, planned.tag)
     told: dict[str, Json] = {"reference": image, "revision": revision, "source_hash": planned.tag}
-    return known.but(image=image), {**told, **_presence(item, image, ports, registry=registry)}
+    known = known.but(image=image, entry_point=planned.entry_point)
+    return known, {**told, **_presence(item, image, ports, registry=registry)}
 
 
 def _presence(item: Item, image: str, ports: Ports, *, registry: bool) -> dict[str, Json]:

@@ -32,6 +32,21 @@ class Base:
     accelerator: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """A program of ours in Python that is put into the image, and becomes the job's command after what it has to do."""
+
+    path: str
+    """Where in the image, absolute."""
+    text: str
+    """Plain lines; it needs Python alone, and nothing that the job installs."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What stands before the command. No variable, site-packages or folder of the job's changes what it does."""
+        return ("python3", "-I", "-S", self.path)
+
+
 def base_image(config: Mapping[str, Json], python_version: str) -> Base:
     """The base image that a queue's `builder` section names, else Python's own slim image.
 
@@ -61,14 +76,16 @@ def generated_dockerfile(
     python_version: str,
     user: str,
     cache_mounts: bool = False,
+    starter: Starter | None = None,
 ) -> str:
     """The text: base, Python where it is missing, dependencies, code, user, entry point.
 
     `user` is numeric, `uid:gid`: there need be no such name in the base image. With `cache_mounts`, for BuildKit, what
     pip has downloaded or built is kept beside the image for the next build; the image that is made is the same.
+    `starter` is put into the image; that the entry point goes through it is the caller's to say.
     """
     code = f"COPY --chown={user} . ."
-    install = _install(needs, cache_mounts)
+    install = [*_install(needs, cache_mounts), *(_put(starter) if starter else [])]
     if needs.whole_tree or not all(_PLAIN_PATH.fullmatch(file) for file in needs.files):
         steps = [code, *install]
     else:
@@ -131,6 +148,18 @@ def _install(needs: Dependencies, cache_mounts: bool) -> list[str]:
     else:
         install = f"{install} --no-cache-dir"
     return [f"RUN {install} {shlex.join(needs.arguments)}"]
+
+
+def _put(starter: Starter) -> list[str]:
+    """Its text as words of printf, which every shell and every builder takes: for COPY it would have to lie in the
+    context, where `.dockerignore` may leave it out, and a heredoc needs BuildKit. The build tries whether it runs."""
+    lines = " ".join(f"\\\n{_quoted(line)}" for line in starter.text.splitlines())
+    put = f"mkdir -p {starter.path.rpartition('/')[0]} && printf '%s\\n' {lines} \\\n> {starter.path}"
+    return [f"RUN {put} && {' '.join(starter.words)} python3 -c pass"]
+
+
+def _quoted(line: str) -> str:
+    return "'" + line.replace("'", "'\\''") + "'"
 
 
 def _reference(value: Json, field: str) -> str:

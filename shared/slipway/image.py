@@ -20,7 +20,7 @@ from slipway import context as contexts
 from slipway import entrypoint
 from slipway.context import Entry
 from slipway.dependencies import dependencies
-from slipway.dockerfile import base_image, generated_dockerfile
+from slipway.dockerfile import Starter, base_image, generated_dockerfile
 from slipway.errors import Invalid, NotFound, Permanent, Problem
 from slipway.model import ImageSource, Job, Json
 
@@ -56,7 +56,7 @@ class ImagePlan:
     """The folder on this disk that holds the entries."""
     entries: tuple[Entry, ...]
     entry_point: tuple[str, ...]
-    """The job's, its file relative to the context."""
+    """The job's, its file relative to the context, behind the words of what it is started through."""
     dockerfile: str = ""
     """The text; empty for a builder that needs none."""
     base_image: str = ""
@@ -100,12 +100,20 @@ def inputs(plan: ImagePlan) -> dict[str, Json]:
 
 
 def plan(
-    root: Path, job: Job, *, builder: str, config: Mapping[str, Json], default_python: str, user: str = "1000:0"
+    root: Path,
+    job: Job,
+    *,
+    builder: str,
+    config: Mapping[str, Json],
+    default_python: str,
+    user: str = "1000:0",
+    starter: Starter | None = None,
 ) -> ImagePlan:
     """What to build for a job whose source lies in the folder `root`.
 
     `config` is the queue's `builder` section: `base_image`, `accelerator.base_image`, `platform`, `build-args`.
-    `default_python` (`3.11`) is for jobs that name no version. `user` (`uid:gid`) is whom a generated image runs as.
+    `default_python` (`3.11`) is for jobs that name no version. `user` (`uid:gid`) is whom a generated image runs as,
+    and `starter` what it is started through. Both stand in its Dockerfile, and so decide its tag.
 
     The Dockerfile is the first of: the job's `dockerfile`, `Dockerfile.wandb` beside the entry point's file (whose
     folder then is the context), a generated one.
@@ -157,19 +165,21 @@ def plan(
     entrypoint.require(job.entry_point, root, found)
     version = _python(job, default_python)
     base = base_image(config, version)
+    entry_point = (*(starter.words if starter else ()), *job.entry_point)
     write = partial(
         generated_dockerfile,
-        entry_point=job.entry_point,
+        entry_point=entry_point,
         needs=dependencies(root, found),
         base=base,
         python_version=version,
         user=user,
+        starter=starter,
     )
     return ImagePlan(
         builder,
         root,
         found,
-        job.entry_point,
+        entry_point,
         write(),
         base.image,
         build_args,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from slipway.cli import failure
 from slipway.cli.client import Client
 from slipway.cli.inprocess import InProcess
 from slipway.cli.main import main
+from slipway.render import with_secrets
 
 CODE = {"uri": REPOSITORY, "overrides": {"entry_point": ["python", "train.py"]}, "docker": None}
 PINNED = "python@sha256:" + "c" * 64
@@ -61,6 +63,12 @@ def built(api: Api) -> Callable[..., str]:
         return str(answer.json()["id"])
 
     return built
+
+
+def test_the_program_that_fetches_secrets_is_printed_as_it_is(run: Run) -> None:
+    code, out, err = run("image", "with-secrets")
+    assert (code, err) == (0, "")
+    assert out == Path(with_secrets.__file__).read_text()
 
 
 def test_all_inputs_are_listed(run: Run, built: Callable[..., str]) -> None:

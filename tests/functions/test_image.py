@@ -91,9 +91,51 @@ def test_a_generated_image_runs_as_the_jobs_user_and_as_root_on_sagemaker(
 
 def test_the_user_decides_the_image(world: World) -> None:
     first, second = built(world), world.submit_code()
-    change(world, second, resource="sagemaker")
+    job = replace(second.submission.job, user_id=1234)
+    change(world, second, submission=replace(second.submission, job=job))
     world.deliver_all()
     assert first.image != world.item(second).image
+
+
+THROUGH = ("python3", "-I", "-S", "/opt/slipway/with-secrets.py", "python", "train.py")
+
+
+@pytest.mark.parametrize(
+    ("resource", "entry_point"), [("sagemaker", THROUGH), ("kubernetes", None), ("gcp-vertex", None)]
+)
+def test_a_generated_image_is_started_through_what_fetches_its_secrets_on_sagemaker_alone(
+    world: World, resource: str, entry_point: tuple[str, ...] | None
+) -> None:
+    """S17: the item knows, as whoever starts it knows nothing of how its image was made."""
+    item = world.submit_code()
+    change(world, item, resource=resource)
+    world.deliver_all()
+    (request,) = world.builder.started
+    assert ("with-secrets.py" in request.dockerfile) is (entry_point is not None)
+    assert world.item(item).entry_point == entry_point
+    (launch,) = world.target.started
+    assert launch.entry_point == (entry_point or ("python", "train.py"))
+    assert explain_image(item.id, world.ports).reproduced
+
+
+def test_where_the_image_is_there_already_it_is_started_through_it_too(world: World) -> None:
+    items = []
+    for _ in range(2):
+        items.append(world.submit_code())
+        change(world, items[-1], resource="sagemaker")
+        world.deliver_all()
+    first, second = items
+    assert len(world.builder.started) == 1
+    assert world.item(second).entry_point == world.item(first).entry_point == THROUGH
+
+
+def test_a_dockerfile_of_the_jobs_own_keeps_its_command_on_sagemaker(world: World) -> None:
+    world.sources.trees[REPOSITORY]["main"] = {**TREE, "Dockerfile.wandb": "FROM own\n"}
+    item = world.submit_code()
+    change(world, item, resource="sagemaker")
+    world.deliver_all()
+    (request,) = world.builder.started
+    assert (request.dockerfile, world.item(item).entry_point) == ("FROM own\n", None)
 
 
 # --- what it was made of

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.dependencies import Dependencies
-from slipway.dockerfile import PIP_CACHE, Base, base_image, generated_dockerfile, starting_images
+from slipway.dockerfile import PIP_CACHE, Base, Starter, base_image, generated_dockerfile, starting_images
 from slipway.errors import Invalid
 
 REQUIREMENTS = Dependencies(("-r", "requirements.txt"), ("requirements.txt",))
 
 
 def generate(
-    *entry_point: str, needs: Dependencies = REQUIREMENTS, base: Base = Base("python:3.11-slim"), user: str = "1000:0"
+    *entry_point: str,
+    needs: Dependencies = REQUIREMENTS,
+    base: Base = Base("python:3.11-slim"),
+    user: str = "1000:0",
+    starter: Starter | None = None,
 ) -> list[str]:
     text = generated_dockerfile(
-        entry_point=entry_point or ("python", "train.py"), needs=needs, base=base, python_version="3.11", user=user
+        entry_point=entry_point or ("python", "train.py"),
+        needs=needs,
+        base=base,
+        python_version="3.11",
+        user=user,
+        starter=starter,
     )
     return text.splitlines()
 
@@ -85,6 +96,36 @@ def test_what_pip_must_see_is_copied_first(needs: Dependencies) -> None:
     lines = generate(needs=needs)
     assert lines.index("COPY --chown=1000:0 . .") < next(i for i, line in enumerate(lines) if "pip install" in line)
     assert sum(line.startswith("COPY") for line in lines) == 1
+
+
+def test_a_starter_is_put_where_its_change_installs_nothing_again_nor_a_change_of_code_the_starter() -> None:
+    starter = Starter("/opt/slipway/start.py", "print(1)\nprint('2')\n")
+    put = [
+        "RUN mkdir -p /opt/slipway && printf '%s\\n' \\",
+        "'print(1)' \\",
+        "'print('\\''2'\\'')' \\",
+        "> /opt/slipway/start.py && python3 -I -S /opt/slipway/start.py python3 -c pass",
+    ]
+    plain = generate()
+    code = plain.index("COPY --chown=1000:0 . .")
+    assert generate(starter=starter) == [*plain[:code], *put, *plain[code:]]
+    whole = Dependencies(("-r", "requirements.txt"), ("requirements.txt",), whole_tree=True)
+    plain = generate(needs=whole)
+    user = plain.index("USER 1000:0")
+    assert generate(needs=whole, starter=starter) == [*plain[:user], *put, *plain[user:]]
+
+
+@pytest.mark.parametrize(
+    "line", ["", "  # a comment", "'", "'\\''", "\\", "%s %d \\n", "$HOME `id` $(id) !!", '"', "a  b\tc "]
+)
+def test_a_starter_comes_out_of_the_shell_as_it_went_in(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "folder" / "start.py"
+    text = f'"""\n{line}\n.\n"""\nprint("it runs")\n'.replace('"\n.', '" \n.')
+    (put,) = "\n".join(generate(starter=Starter(str(path), text))).split("\nRUN ")[3:]
+    shell = put.split("\nCOPY")[0].replace("\\\n", "")
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
+    assert path.read_text() == text
+    assert done.stdout == "it runs\n"
 
 
 def test_an_accelerator_image_gets_python_from_apt() -> None:

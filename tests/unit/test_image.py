@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.context import Entry
+from slipway.dockerfile import Starter
 from slipway.errors import Invalid, NotFound, Permanent
 from slipway.image import Choice, ImagePlan, inputs, name_of, plan
 from slipway.model import ArchiveSource, GitSource, ImageSource, Job
@@ -31,10 +32,16 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(root: Path) -> Make:
-    def make(files: dict[str, str] = TREE, builder: str = "docker", config: Any = None, **job: Any) -> ImagePlan:
+    def make(
+        files: dict[str, str] = TREE,
+        builder: str = "docker",
+        config: Any = None,
+        starter: Starter | None = None,
+        **job: Any,
+    ) -> ImagePlan:
         write(root, files)
         wanted = Job(SOURCE, **{"entry_point": ("python", "train.py"), **job})
-        return plan(root, wanted, builder=builder, config=config or {}, default_python="3.11")
+        return plan(root, wanted, builder=builder, config=config or {}, default_python="3.11", starter=starter)
 
     return make
 
@@ -56,6 +63,11 @@ def test_the_tag_of_a_known_tree_never_changes() -> None:
     entry = Entry("train.py", "file", False, "0" * 64)
     known = ImagePlan("docker", Path("anywhere"), (entry,), (), "FROM a\n", "a", {"B": "1"}, "linux/amd64", "3.11")
     assert known.tag == "6a180a55b55316d0eeec6461"
+
+
+def test_the_tag_of_a_known_tree_with_a_generated_dockerfile_never_changes_either(make: Make) -> None:
+    """Where it is not started through a program of ours."""
+    assert make().tag == "eb882d0ce26b59491dbe1563"
 
 
 FILES = st.dictionaries(st.sampled_from(["a.py", "b/c.py", "d"]), st.text(max_size=5), max_size=3)
@@ -286,6 +298,22 @@ def test_the_jobs_python_decides_the_generated_base(make: Make) -> None:
 def test_a_malformed_python_version_is_refused(make: Make, version: str) -> None:
     with pytest.raises(Invalid, match="python_version"):
         make(python_version=version)
+
+
+def test_what_an_image_is_started_through_stands_before_its_command_and_decides_its_tag(make: Make) -> None:
+    found = make(starter=Starter("/opt/start.py", "print(1)\n"))
+    assert found.entry_point == ("python3", "-I", "-S", "/opt/start.py", "python", "train.py")
+    assert found.dockerfile.endswith(f"ENTRYPOINT {json.dumps(list(found.entry_point))}\n")
+    changed = make(starter=Starter("/opt/start.py", "print(2)\n"))
+    assert len({make().tag, found.tag, changed.tag}) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "job"),
+    [({"Dockerfile": "FROM own\n"}, {"dockerfile": "Dockerfile"}), ({"Dockerfile.wandb": "FROM own\n"}, {})],
+)
+def test_a_dockerfile_of_the_jobs_own_is_not_touched(make: Make, files: dict[str, str], job: dict[str, str]) -> None:
+    assert make(TREE | files, starter=Starter("/opt/start.py", "print(1)\n"), **job) == make(TREE | files, **job)
 
 
 # --- what to run

@@ -15,6 +15,7 @@ from tests.unit.launches import launched
 from slipway.model import RunRef
 from slipway.render import Surroundings, payload
 from slipway.render.sagemaker import request
+from slipway.render.secrets import starter
 from slipway.render.surroundings import Account
 
 ACCOUNT = Account("123456789012")
@@ -104,6 +105,31 @@ def test_a_secret_is_told_by_where_it_lies() -> None:
     assert told == {"WANDB_API_KEY": "arn:aws:secretsmanager:x:1:secret:key"}
     _, warnings = request(launched(resource_args=ARGS), ACCOUNT)
     assert warnings == ("WANDB_API_KEY has no reference in this deployment, so the run does not get it",)
+
+
+def test_many_references_come_in_pieces_that_sagemaker_takes() -> None:
+    known = {f"KEY{number}": f"arn:aws:secretsmanager:eu-west-1:1:secret:{'k' * 80}{number}" for number in range(9)}
+    environment = sent(Account("123456789012", secrets=known), secrets={name: name for name in known})["Environment"]
+    pieces = [environment[f"SLIPWAY_SECRETS_{index}"] for index in range(3)]
+    assert json.loads("".join(pieces)) == known
+    assert [len(piece) <= 512 for piece in environment.values()] == [True] * len(environment)
+
+
+def test_a_run_without_a_network_is_not_told_of_secrets_that_it_cannot_fetch() -> None:
+    account = Account("123456789012", secrets={"WANDB_API_KEY": "arn"})
+    assert "SLIPWAY_SECRETS" not in sent(account, EnableNetworkIsolation=True)["Environment"]
+    assert "SLIPWAY_SECRETS" in sent(account, EnableNetworkIsolation=False)["Environment"]
+    _, warnings = request(launched(resource_args={**ARGS, "EnableNetworkIsolation": True}), account)
+    assert warnings == ("the run has no network (EnableNetworkIsolation), so it cannot fetch its secrets",)
+
+
+def test_an_image_of_ours_is_started_through_the_program_that_fetches_secrets_and_no_other_one() -> None:
+    """ContainerEntrypoint goes over an image's own entry point, so it has to go through it too."""
+    through = (*starter().words, "python", "train.py")
+    ours = sent(entry_point=through)["AlgorithmSpecification"]
+    assert ours["ContainerEntrypoint"] == ["python3", "-I", "-S", "/opt/slipway/with-secrets.py", "python", "train.py"]
+    own = sent(entry_point=through, overriding=True, AlgorithmSpecification={"TrainingImage": "own:1"})
+    assert own["AlgorithmSpecification"]["ContainerEntrypoint"] == ["python", "train.py"]
 
 
 def test_a_name_is_one_per_attempt_and_made_of_what_sagemaker_takes() -> None:

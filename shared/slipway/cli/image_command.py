@@ -58,6 +58,17 @@ def explain(
         show(told, output, lambda: _two(told))
 
 
+@app.command("with-secrets")
+def with_secrets() -> None:
+    """Print the program that fetches a run's secrets on SageMaker, to start an image of your own through it.
+
+    Example: slipway image with-secrets > with-secrets.py
+    """
+    from slipway.render.secrets import program
+
+    print(program(), end="")
+
+
 _CHOICES = {
     "job": "the job's own, {path}",
     "beside": "{path}, beside the entry point",

@@ -45,7 +45,7 @@ def request(launch: Launch, account: Account) -> tuple[dict[str, Json], tuple[st
     """
     problems: list[Problem] = []
     args = _camel(launch.resource_args, problems)
-    known, warnings = secrets.references(launch.secrets, account.secrets)
+    known, warnings = _secrets(args, launch, account)
     wanted = {
         **args,
         "TrainingJobName": _name(args, launch, problems),
@@ -61,6 +61,15 @@ def request(launch: Launch, account: Account) -> tuple[dict[str, Json], tuple[st
     if problems:
         raise Invalid(problems)
     return {field: value for field, value in wanted.items() if value is not None}, warnings
+
+
+def _secrets(args: Mapping[str, Json], launch: Launch, account: Account) -> tuple[dict[str, str], tuple[str, ...]]:
+    """A run without a network has no credentials either, and is not told of what it cannot fetch.
+    https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html"""
+    known, warnings = secrets.references(launch.secrets, account.secrets, LIMITS["sagemaker"])
+    if known and args.get("EnableNetworkIsolation"):
+        return {}, (*warnings, "the run has no network (EnableNetworkIsolation), so it cannot fetch its secrets")
+    return known, warnings
 
 
 def _camel(args: Mapping[str, Json], problems: list[Problem]) -> dict[str, Json]:
@@ -117,7 +126,7 @@ def _algorithm(args: Mapping[str, Json], launch: Launch, problems: list[Problem]
         given["TrainingImage"] = launch.image
     given.setdefault("TrainingInputMode", "File")
     if launch.entry_point and (own is None or launch.overriding):
-        given["ContainerEntrypoint"] = list(launch.entry_point)
+        given["ContainerEntrypoint"] = list(launch.entry_point if own is None else secrets.bare(launch.entry_point))
     if launch.args:
         given["ContainerArguments"] = list(launch.args)
     for field in ("ContainerEntrypoint", "ContainerArguments"):
