@@ -11,7 +11,6 @@ Each handler is a function of this name; the template beside this file says what
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +20,6 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.logging import utils
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType, async_process_partial_response
 
 from slipway import keys, wire_aws
 from slipway.errors import Invalid, Permanent, Problem, Temporary
@@ -117,6 +115,8 @@ def settings() -> wire_aws.Settings:
 @cache
 def _api() -> Callable[[Event, Any], Any]:
     """The whole HTTP API. Its framework is loaded by the first request that needs it."""
+    import asyncio
+
     from mangum import Mangum
 
     from slipway.web.app import create_app
@@ -134,11 +134,15 @@ def _api() -> Callable[[Event, Any], Any]:
 
 def _deliver_all(event: Event, context: Any) -> Any:
     """Side by side, and each on its own: one that fails comes again without the others."""
+    from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType, async_process_partial_response
+
     processor = AsyncBatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
     return async_process_partial_response(event, _deliver, processor, context)
 
 
 async def _deliver(record: Any) -> None:
+    import asyncio
+
     from slipway.adapters.aws.letters import message_of_record
     from slipway.functions.deliver import delivered
 

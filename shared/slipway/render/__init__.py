@@ -2,6 +2,8 @@
 
 A target sends what these return, and `slipway plan` shows it. So what is planned is what is sent, and what a queue's
 config becomes can be read, tested and held against the vendors' own schemas without an account.
+
+Each is imported when it is first asked for: a deployment has one resource or two, and a function starts cold.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from typing import Any
 
 from slipway.errors import Invalid, Problem, nearest
 from slipway.model import Json, Launch
-from slipway.render import docker, kubernetes, process, sagemaker, vertex
 from slipway.render.surroundings import Surroundings
 
 
@@ -41,15 +42,21 @@ def payload(resource: str, launch: Launch, around: Surroundings) -> Payload:
 
 
 def _docker(launch: Launch, around: Surroundings) -> Payload:
+    from slipway.render import docker
+
     words = docker.run_arguments(launch, output=around.output, secrets=frozenset(launch.secrets))
     return Payload("docker run", ["docker", *words], warnings=docker.left_out(launch.resource_args))
 
 
 def _process(launch: Launch, around: Surroundings) -> Payload:
+    from slipway.render import process
+
     return Payload("process", process.command(launch))
 
 
 def _kubernetes(launch: Launch, around: Surroundings) -> Payload:
+    from slipway.render import kubernetes
+
     manifest, *beside = _all(
         partial(kubernetes.manifest, launch, around.cluster),
         *(
@@ -74,11 +81,15 @@ def _all(*renders: Callable[[], dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _sagemaker(launch: Launch, around: Surroundings) -> Payload:
+    from slipway.render import sagemaker
+
     request, warnings = sagemaker.request(launch, around.account)
     return Payload("sagemaker:CreateTrainingJob", request, warnings=warnings)
 
 
 def _vertex(launch: Launch, around: Surroundings) -> Payload:
+    from slipway.render import vertex
+
     body, warnings = vertex.custom_job(launch, around.project)
     return Payload(f"POST {vertex.collection(around.project)}", body, warnings=warnings)
 

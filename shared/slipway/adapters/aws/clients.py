@@ -1,8 +1,11 @@
 """The clients of one AWS account and region: each is made when it is first asked for, once per process.
 
+They are the same as boto3's, made by botocore's own session: what boto3 adds (resources, transfers) is used nowhere
+here, and is 59 modules and some 20 ms of CPU of every cold start (docs/bench.md).
+
 Region and credentials come from boto3's own chain (S9): environment (AWS_REGION too), profile, the role of the function
 or machine.
-`AWS_ENDPOINT_URL` and its per-service forms are boto3's too, and lead every call elsewhere:
+`AWS_ENDPOINT_URL` and its per-service forms are botocore's too, and lead every call elsewhere:
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 """
 
@@ -48,7 +51,7 @@ class Clients:
         with translated("tell the region"), self._lock:
             from botocore.exceptions import NoRegionError
 
-            known = self._opened().region_name
+            known = self._opened().get_config_variable("region")
             if not known:
                 raise NoRegionError
             return str(known)
@@ -133,7 +136,7 @@ class Clients:
             user_agent_extra="slipway",
         )
         try:
-            return self._opened().client(service, config=config)
+            return self._opened().create_client(service, config=config)
         except ValueError as error:
             # Of botocore's check of an address, and of the region's as a part of one.
             if "endpoint" not in str(error).lower():
@@ -143,9 +146,11 @@ class Clients:
 
     def _opened(self) -> Any:
         """The session, made under the lock."""
-        from boto3.session import Session
+        from botocore.session import Session
 
         if self._session is None:
+            self._session = Session()
             # The AWS command line and every other SDK of AWS read AWS_REGION, boto3 only AWS_DEFAULT_REGION.
-            self._session = Session(region_name=self._region or os.environ.get("AWS_REGION"))
+            if region := self._region or os.environ.get("AWS_REGION"):
+                self._session.set_config_variable("region", region)
         return self._session
