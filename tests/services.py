@@ -95,13 +95,13 @@ def oci_registry(folder: Path, htpasswd: str = "") -> Iterator[str]:
 
 
 @contextmanager
-def web(application: Application) -> Iterator[str]:
-    """A WSGI application on a port of loopback, as `127.0.0.1:port`."""
-    server = make_server("127.0.0.1", 0, application, handler_class=_Quiet)
+def web(application: Application, host: str = "127.0.0.1") -> Iterator[str]:
+    """A WSGI application on a port of loopback, or of another address of this machine, as `host:port`."""
+    server = make_server(host, 0, application, handler_class=_Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield f"127.0.0.1:{server.server_port}"
+        yield f"{host}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests import services
 from tests.contracts.registry_contract import LoginContract, RegistryContract
-from tests.contracts.test_oci_registry import push
+from tests.pushing import push
 from tests.standins.aws.answers import Refusal, answering
 from tests.standins.aws.moto_server import ACCOUNT, REGION, unique
 

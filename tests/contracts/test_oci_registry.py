@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
-import httpx
 import pytest
 from tests import services
 from tests.contracts.registry_contract import LoginContract, RegistryContract
+from tests.pushing import push
 
 from slipway.adapters.oci.registry import OciRegistry
 from slipway.errors import Invalid, Permanent, Temporary
@@ -23,26 +22,6 @@ from slipway.ports import Registry
 USER = ("slipway", "not-a-secret")
 HTPASSWD = "slipway:$2b$05$l0kp3OUMAJry.m9HO04GlOTh9L6pac4MNNJGfnBCInKCJbth1oFNO\n"
 """bcrypt of the password above."""
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-
-
-def push(host: str, repository: str, tag: str, login: tuple[str, str] | None = None) -> str:
-    """An image without layers, put there by hand. Returns its digest."""
-    config = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
-    digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
-    with httpx.Client(base_url=f"http://{host}/v2/{repository}/", auth=login) as http:
-        upload = http.post("blobs/uploads/").raise_for_status()
-        place = httpx.URL(upload.headers["Location"]).copy_merge_params({"digest": digest})
-        http.put(place, content=config, headers={"Content-Type": "application/octet-stream"}).raise_for_status()
-        media = "application/vnd.oci.image.config.v1+json"
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": media, "size": len(config), "digest": digest},
-            "layers": [],
-        }
-        answer = http.put(f"manifests/{tag}", json=manifest, headers={"Content-Type": MANIFEST}).raise_for_status()
-    return answer.headers["Docker-Content-Digest"]
 
 
 @pytest.fixture(scope="module")

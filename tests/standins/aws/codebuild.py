@@ -41,8 +41,9 @@ class CodeBuild(JsonService):
         runs: bool = False,
         aws: Clients | None = None,
         docker: str = "docker",
+        host: str = "127.0.0.1",
     ) -> None:
-        super().__init__()
+        super().__init__(host)
         self.builds: dict[str, Build] = {}
         """By id, in the order in which they were started."""
         self._concurrent = concurrent

@@ -30,15 +30,15 @@ HTPASSWD = "AWS:$2b$05$TDMarMnGhYl0GrGyHItzueWo1MbhzKULuA8GrpQKRiiXVsDjsmyle\n"
 
 
 @contextmanager
-def moto_server() -> Iterator[str]:
-    """Its URL, as long as the block runs."""
+def moto_server(host: str = "127.0.0.1") -> Iterator[str]:
+    """Its URL, as long as the block runs. `host` is an address of this machine that its callers can reach."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     app = _dynamodb_one_at_a_time(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    server = make_server(host, 0, app, threaded=True, request_handler=MotoRequestHandler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.port}"
+        yield f"http://{host}:{server.port}"
     finally:
         server.shutdown()
         thread.join()
