@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 UV_VERSION = $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.lock)
 
-.PHONY: help run test lint format bench lock services services-stop clean torture simulate simulate-mutants conformance stage
+.PHONY: help run test lint format bench lock services services-stop clean torture simulate simulate-mutants conformance stage sam-local
 
 help: ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -67,6 +67,9 @@ conformance: $(INSTALLED) ## CASES=file: set up, then hold W&B Launch's behaviou
 
 stage: $(INSTALLED) ## CLOUD=aws OUT=dir [FUNCTION=name]: put together what each function ships, and print its size
 	@$(BIN)/python -m tools.stage "$(CLOUD)" "$(OUT)" $(FUNCTION)
+
+sam-local: $(INSTALLED) ## EVENT=name: set up, then every events/aws/*.json through `sam local invoke`, and what became of it
+	@$(BIN)/python -m tools.sam_local $(EVENT)
 
 # The environment is made from the lock file alone, by uv, which pip fetches at the locked version.
 $(INSTALLED): requirements/dev.lock pyproject.toml
