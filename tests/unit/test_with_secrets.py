@@ -6,15 +6,24 @@ from __future__ import annotations
 import ast
 import json
 import os
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import make_server
 
 import boto3
 import pytest
 from botocore.credentials import Credentials as BotoCredentials
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from tests import services
@@ -418,6 +427,64 @@ def test_a_redirection_is_not_followed(
     with pytest.raises(Failure, match=r"was refused for .* AWS says: HTTP 307"):
         with_secrets.fetched({"KEY": secret()}, environ)
     assert len(guarded.calls) == 1
+
+
+def test_credentials_are_never_asked_for_through_a_proxy(
+    impatient: None, environ: dict[str, str], guarded: GuardedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{services.free_port()}")
+    with pytest.raises(Failure, match="does not answer"):
+        with_secrets.fetched({"KEY": "ssm:/x"}, environ)
+    assert (guarded.credentials_given, guarded.calls) == (1, [])
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Of 127.0.0.1, with its key, signed by nobody."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    unencrypted = serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unencrypted)
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(pem + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@contextmanager
+def over_tls(application: GuardedAws, certificate: Path) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with make_server("127.0.0.1", 0, application) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_whom_nobody_vouches_for_is_told_no_secret_and_tried_once(
+    environ: dict[str, str], guarded: GuardedAws, secret: Callable[..., str], certificate: Path
+) -> None:
+    with over_tls(guarded, certificate) as host:
+        told = {**environ, "AWS_ENDPOINT_URL": f"https://{host}"}
+        with pytest.raises(Failure, match=r"is not trusted .*install ca-certificates in the image") as raised:
+            with_secrets.fetched({"KEY": secret()}, told)
+        assert (raised.value.code, guarded.calls) == (69, [])
+        vouched = {**told, "AWS_CA_BUNDLE": str(certificate)}
+        assert with_secrets.fetched({"KEY": secret()}, vouched) == {"KEY": VALUE}
+    with pytest.raises(Failure, match="AWS_CA_BUNDLE: /nowhere cannot be read"):
+        with_secrets.fetched({"KEY": "x"}, {**environ, "AWS_CA_BUNDLE": "/nowhere"})
 
 
 # --- what it is made of
