@@ -6,8 +6,9 @@ moto keeps state, messages and blobs; SageMaker and CodeBuild are stand-ins that
 from __future__ import annotations
 
 import json
-from collections import deque
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,9 @@ from dulwich import porcelain
 from tests import services
 from tests.conditions import eventually
 from tests.git_over_http import GitOverHttp
-from tests.standins.aws.codebuild import CodeBuild
 from tests.standins.aws.deployment import ROLE
 from tests.standins.aws.moto_server import ACCOUNT, HTPASSWD, REGION
-from tests.standins.aws.moto_sqs import clock_of_sqs
-from tests.standins.aws.sagemaker import SageMakerStandin
-from tests.standins.aws.stack import Stack, deployed
+from tests.standins.aws.stack import Stack, deployment
 
 from slipway.adapters.aws.clients import Clients
 from slipway.model import Topic
@@ -49,20 +47,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def stack(aws: Clients, registry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    clock = clock_of_sqs(monkeypatch)
-    events: deque[dict[str, Any]] = deque()
-    with SageMakerStandin(on_event=events.append) as sagemaker, CodeBuild(on_event=events.append) as codebuild:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", sagemaker.url)
-        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", codebuild.url)
-        stack = deployed(
-            aws, clock, monkeypatch, sagemaker, codebuild, events, destination=f"{registry}/slipway", **OPEN
-        )
+    with deployment(aws, registry, monkeypatch, **OPEN) as stack:
         put_queue(stack)
         yield stack
 
 
-def put_queue(stack: Stack, **changes: Any) -> None:
-    status, answer = stack.ask("PUT", "/v1/queues/team/sagemaker", {**QUEUE, **changes})
+def put_queue(stack: Stack, name: str = "sagemaker", **changes: Any) -> None:
+    status, answer = stack.ask("PUT", f"/v1/queues/team/{name}", {**QUEUE, **changes})
     assert status in (200, 201), answer
 
 
@@ -86,21 +77,28 @@ def test_an_image_becomes_a_training_job_and_its_end_is_told_by_its_event(stack:
     stack.pump()
     ended = stack.item(item)
     assert (ended["state"], ended["exit_code"], ended["metrics"]) == ("finished", 0, {"accuracy": 0.97})
+    assert [each["id"] for each in stack.ask("GET", "/v1/items")[1]["items"]] == [item]
     assert [stack.visible(topic, dead=True) for topic in Topic] == [0, 0, 0]
     assert stack.failures == []
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[str]:
-    """The address of a git repository with a job that counts, over http."""
-    path = tmp_path / "git" / "digits.git"
+    with job_over_http(tmp_path / "git") as address:
+        yield address
+
+
+@contextmanager
+def job_over_http(folder: Path) -> Iterator[str]:
+    """The address of a git repository with a job that says what it was called with."""
+    path = folder / "digits.git"
     path.mkdir(parents=True)
     with porcelain.init(path) as repo:
         (path / "train.py").write_text("import sys\nprint('trained for', *sys.argv[1:])\n")
         (path / "Dockerfile.wandb").write_text(f"FROM {services.BASE_IMAGE}\nWORKDIR /job\nCOPY . /job\nUSER 1000\n")
         porcelain.add(repo, [str(path / name) for name in ("train.py", "Dockerfile.wandb")])
         porcelain.commit(repo, message=b"A job", author=WHO, committer=WHO)
-    with services.web(GitOverHttp(path.parent)) as host:
+    with services.web(GitOverHttp(folder)) as host:
         yield f"http://{host}/digits.git"
 
 
@@ -178,6 +176,18 @@ def test_a_job_that_exits_with_an_error_fails_the_run_with_its_exit_code(stack: 
     stack.pump()
     failed = stack.item(item)
     assert (failed["state"], failed["stage"], failed["exit_code"]) == ("failed", "run", 3)
+
+
+def test_a_job_of_the_same_name_that_is_anothers_is_left_alone(stack: Stack) -> None:
+    put_queue(stack, config={**QUEUE["config"], "TrainingJobName": "digits"})
+    item = submit(stack)
+    stack.pump()
+    again = submit(stack)
+    stack.pump()
+    assert stack.item(item)["state"] == "starting"
+    failed = stack.item(again)
+    assert (failed["state"], failed["stage"]) == ("failed", "launch")
+    assert "is not this run's" in failed["reason"]
 
 
 # --- waiting
@@ -275,6 +285,82 @@ def test_a_preempted_spot_run_is_resumed_as_the_next_attempt_of_the_same_run(sta
     assert len({body["Environment"]["WANDB_RUN_ID"] for body in bodies}) == 1
 
 
+# --- what people look at and put in order
+
+
+def test_the_log_of_a_run_and_of_its_build_are_read_from_cloudwatch(stack: Stack, repository: str) -> None:
+    item = submit(stack)
+    stack.pump()
+    said(stack, "/aws/sagemaker/TrainingJobs", f"slipway-{item}-1/algo-1-1700000000", "epoch 1")
+    assert stack.ask("GET", f"/v1/items/{item}/logs") == (200, "epoch 1\n")
+    built = submit_code(stack, repository)
+    stack.pump()
+    (build,) = stack.codebuild.builds.values()
+    stack.codebuild.enter(build.id, "BUILD")
+    said(stack, build.group, build.stream, "step 1")
+    assert stack.ask("GET", f"/v1/items/{built}/logs?source=build") == (200, "step 1\n")
+
+
+def test_dead_letters_are_looked_at_delivered_again_and_forgotten(stack: Stack) -> None:
+    url = stack.environment["SLIPWAY_QUEUE_SUBMIT"]
+    for body in (json.dumps({**SPEC, "queue": "later"}), "nonsense"):
+        stack.aws.sqs.send_message(QueueUrl=url, MessageBody=body)
+        stack.pump()
+    letters = stack.ask("GET", "/v1/dead-letters")[1]["dead_letters"]
+    later, nonsense = sorted(letters, key=lambda letter: "not JSON" in letter["reason"])
+    assert stack.ask("GET", f"/v1/dead-letters/{later['id']}")[1]["message"] == {**SPEC, "queue": "later"}
+    put_queue(stack, name="later")
+    assert stack.ask("POST", f"/v1/dead-letters/{later['id']}/redrive")[0] == 204
+    assert stack.ask("DELETE", f"/v1/dead-letters/{nonsense['id']}")[0] == 204
+    stack.pump()
+    assert len(stack.sagemaker.jobs) == 1
+    assert stack.ask("GET", "/v1/dead-letters")[1] == {"dead_letters": []}
+
+
+def test_an_id_that_sqs_gave_up_on_is_delivered_again_like_any_other(stack: Stack) -> None:
+    item = submit(stack)
+    stack.aws.sqs.purge_queue(QueueUrl=stack.environment["SLIPWAY_QUEUE_ADVANCE"])
+    for topic in ("ADVANCE", "BUILD"):
+        stack.aws.sqs.send_message(QueueUrl=stack.environment[f"SLIPWAY_DEAD_{topic}"], MessageBody=item)
+    for letter in stack.ask("GET", "/v1/dead-letters")[1]["dead_letters"]:
+        assert stack.ask("POST", f"/v1/dead-letters/{letter['id']}/redrive")[0] == 204
+    stack.pump()
+    assert stack.item(item)["state"] == "starting"
+
+
+def test_keys_are_made_and_revoked_and_an_empty_queue_is_deleted(stack: Stack) -> None:
+    status, made = stack.ask("POST", "/v1/keys", {"entity": "team", "name": "ci"})
+    assert status == 201
+    mine = {"authorization": f"Bearer {made['key']}"}
+    assert stack.ask("DELETE", "/v1/queues/team/sagemaker", **mine)[0] == 204
+    assert stack.ask("GET", "/v1/queues", **mine)[1]["queues"] == []
+    assert stack.ask("DELETE", f"/v1/keys/{made['id']}")[0] == 204
+    assert stack.ask("GET", "/v1/queues", **mine)[0] == 401
+
+
+def test_what_is_too_large_for_a_record_lies_in_the_bucket_and_its_loss_is_told(stack: Stack) -> None:
+    large = {f"table-{number}": "x" * 2000 for number in range(90)}
+    put_queue(stack, config={**QUEUE["config"], "HyperParameters": large})
+    item = submit(stack)
+    stack.aws.sqs.send_message(QueueUrl=stack.environment["SLIPWAY_QUEUE_SUBMIT"], MessageBody=json.dumps(SPEC))
+    stack.pump()
+    assert [job.status for job in stack.sagemaker.jobs.values()] == ["InProgress"] * 2
+    bucket = stack.environment["SLIPWAY_BUCKET"]
+    for each in stack.aws.s3.list_objects_v2(Bucket=bucket)["Contents"]:
+        stack.aws.s3.delete_object(Bucket=bucket, Key=each["Key"])
+    status, answer = stack.ask("GET", f"/v1/items/{item}")
+    assert (status, "lifecycle rule" in answer["error"]["message"]) == (422, True)
+    for topic in (Topic.ADVANCE, Topic.BUILD):
+        url = stack.environment[f"SLIPWAY_QUEUE_{topic.upper()}"]
+        stack.aws.sqs.send_message(QueueUrl=url, MessageBody=item)
+    stack.pump()
+    letters = stack.ask("GET", "/v1/dead-letters")[1]["dead_letters"]
+    assert {(letter["topic"], "lifecycle rule" in letter["reason"]) for letter in letters} == {
+        ("advance", True),
+        ("build", True),
+    }
+
+
 def test_of_200_submissions_at_most_five_run_at_once_and_all_finish(stack: Stack) -> None:
     put_queue(stack, max_jobs=5)
     items = [submit(stack) for _ in range(200)]
@@ -286,11 +372,29 @@ def test_of_200_submissions_at_most_five_run_at_once_and_all_finish(stack: Stack
         assert alive, "the line stands still although slots are free"
         for name in alive:
             stack.sagemaker.finish(name)
+        only_ends(stack)
     stack.pump()
     assert most == 5
     assert list(stack.sagemaker.jobs) == [f"slipway-{item}-1" for item in items], "first in, first out"
     listed = stack.ask("GET", "/v1/items?limit=300")[1]["items"]
     assert {item["state"] for item in listed} == {"finished"}
+
+
+def said(stack: Stack, group: str, stream: str, line: str) -> None:
+    """As a run or a build writes to CloudWatch."""
+    logs = stack.aws.logs
+    with suppress(logs.exceptions.ResourceAlreadyExistsException):
+        logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    event = {"timestamp": int(time.time() * 1000), "message": line}
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])  # type: ignore[list-item]
+
+
+def only_ends(stack: Stack) -> None:
+    """Of each job only the latest event arrives: it says to look again, and so did those before."""
+    latest = {event["detail"]["TrainingJobName"]: event for event in stack.events}
+    stack.events.clear()
+    stack.events.extend(latest.values())
 
 
 def heard(stack: Stack) -> None:

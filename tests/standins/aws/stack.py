@@ -8,12 +8,12 @@ events come from the stand-ins. Each function is a process of its own: its modul
 
 from __future__ import annotations
 
-import contextvars
 import importlib.util
 import itertools
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -22,19 +22,20 @@ from typing import Any
 
 import pytest
 from tests.standins.aws.codebuild import CodeBuild
+from tests.standins.aws.deployment import made, queue_arn
 from tests.standins.aws.moto_server import ACCOUNT, REGION, unique
+from tests.standins.aws.moto_speed import quick_moto
+from tests.standins.aws.moto_sqs import clock_of_sqs
 from tests.standins.aws.sagemaker import SageMakerStandin
 
 from slipway import wire_aws
 from slipway.adapters.aws.clients import Clients
 from slipway.adapters.aws.events import QUIET
-from slipway.adapters.aws.store_table import table_definition
 from slipway.adapters.memory.clock import MemoryClock
 from slipway.journal import journaled
 from slipway.model import Topic
 
 APP = Path(__file__).parents[3] / "sam" / "app.py"
-MAX_RECEIVES = 5
 VISIBILITY = 360
 SOURCES: Mapping[Topic, tuple[str, int]] = {
     Topic.SUBMIT: ("advance", 10),
@@ -42,10 +43,16 @@ SOURCES: Mapping[Topic, tuple[str, int]] = {
     Topic.BUILD: ("build", 1),
 }
 """Topic → which function its messages are for, and how many at once, as in the template."""
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/training"
 
-running: contextvars.ContextVar[str] = contextvars.ContextVar("running", default="")
-"""The function that is running, for whoever listens to its calls."""
+
+@dataclass
+class Running:
+    """Which function runs, for whoever listens to its calls; empty between two. It may have threads of its own."""
+
+    function: str = ""
+
+
+running = Running()
 
 
 class Crash(BaseException):
@@ -88,7 +95,7 @@ class Stack:
 
     # --- what a user does
     def ask(self, method: str, path: str, document: Any = None, **headers: str) -> tuple[int, Any]:
-        """A request with the deployment's key: status and document."""
+        """A request with the deployment's key: status and document, or what it is in place of one."""
         self.clock.advance(0.001)
         path, _, query = path.partition("?")
         body = None if document is None else json.dumps(document)
@@ -105,7 +112,9 @@ class Stack:
             "isBase64Encoded": False,
         }
         answer = self.call("submit", event)
-        return answer["statusCode"], json.loads(answer["body"])
+        told = answer["body"]
+        is_json = answer["headers"].get("Content-Type", answer["headers"].get("content-type")) == "application/json"
+        return answer["statusCode"], json.loads(told) if told and is_json else told
 
     def item(self, item_id: str) -> Any:
         status, document = self.ask("GET", f"/v1/items/{item_id}")
@@ -117,7 +126,7 @@ class Stack:
         """One invocation, in the function's warm process."""
         if function not in self._loaded:
             self._loaded[function] = self._load(function)
-        token = running.set(function)
+        running.function = function
         try:
             return getattr(self._loaded[function], function)(
                 event, Context(function, f"request-{next(self._requests)}")
@@ -127,7 +136,7 @@ class Stack:
             del self._loaded[function]
             raise
         finally:
-            running.reset(token)
+            running.function = ""
 
     def pump(self, limit: int = 2000) -> None:
         """Delivers messages and events until there are none that can be seen."""
@@ -209,6 +218,19 @@ class Stack:
         return replace(made, store=journaled(made.store))
 
 
+@contextmanager
+def deployment(aws: Clients, registry: str, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[Stack]:
+    """One over stand-ins of its own. `registry` plays ECR: where the template's repository is."""
+    clock = clock_of_sqs(monkeypatch)
+    events: deque[dict[str, Any]] = deque()
+    with SageMakerStandin(on_event=events.append) as sagemaker, CodeBuild(on_event=events.append) as codebuild:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", sagemaker.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", codebuild.url)
+        yield deployed(
+            aws, clock, monkeypatch, sagemaker, codebuild, events, destination=f"{registry}/slipway", **environment
+        )
+
+
 def deployed(
     aws: Clients,
     clock: MemoryClock,
@@ -223,40 +245,20 @@ def deployed(
     """What the template makes, made on moto; and the first key, from the function that makes it.
 
     The stand-ins put their events into `events`."""
+    quick_moto(monkeypatch)
     name = unique("slipway")
-    aws.dynamodb.create_table(**table_definition(name))
-    aws.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})  # type: ignore[typeddict-item]
-    queues: dict[str, str] = {}
-    for topic in Topic:
-        dead = aws.sqs.create_queue(QueueName=f"{name}-{topic}-dead")["QueueUrl"]
-        policy = {"deadLetterTargetArn": _arn(dead), "maxReceiveCount": MAX_RECEIVES}
-        queue = aws.sqs.create_queue(QueueName=f"{name}-{topic}", Attributes={"RedrivePolicy": json.dumps(policy)})
-        queues |= {f"SLIPWAY_QUEUE_{topic.upper()}": queue["QueueUrl"], f"SLIPWAY_DEAD_{topic.upper()}": dead}
-    stack = Stack(
-        aws,
-        clock,
-        sagemaker,
-        codebuild,
-        {
-            **queues,
-            "SLIPWAY_TABLE": name,
-            "SLIPWAY_BUCKET": name,
-            "SLIPWAY_CODEBUILD_PROJECT": name,
-            "SLIPWAY_DESTINATION": destination,
-            "SLIPWAY_AWS_ACCOUNT": ACCOUNT,
-            "SLIPWAY_TRAINING_ROLE": ROLE,
-            "SLIPWAY_OUTPUT": f"s3://{name}/output",
-            "POWERTOOLS_SERVICE_NAME": "slipway",
-            "POWERTOOLS_METRICS_NAMESPACE": "Slipway",
-            "POWERTOOLS_TRACE_DISABLED": "true",
-            **environment,
-        },
-        monkeypatch,
-        events,
-    )
+    told = made(aws, name, destination=destination, **environment)
+    stack = Stack(aws, clock, sagemaker, codebuild, told, monkeypatch, events)
     codebuild.create_project(name)
+    _repository(aws, destination.partition("/")[2])
     stack.key = stack.call("submit", {"slipway": "create-key", "entity": "*", "name": "admin"})["key"]
     return stack
+
+
+def _repository(aws: Clients, name: str) -> None:
+    """One for all tests: the registry that plays ECR has it under this name."""
+    with suppress(aws.ecr.exceptions.RepositoryAlreadyExistsException):
+        aws.ecr.create_repository(repositoryName=name)
 
 
 def _record(raw: Mapping[str, Any], url: str) -> dict[str, Any]:
@@ -273,10 +275,6 @@ def _record(raw: Mapping[str, Any], url: str) -> dict[str, Any]:
         "messageAttributes": attributes,
         "md5OfBody": raw["MD5OfBody"],
         "eventSource": "aws:sqs",
-        "eventSourceARN": _arn(url),
+        "eventSourceARN": queue_arn(url),
         "awsRegion": REGION,
     }
-
-
-def _arn(url: str) -> str:
-    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rpartition('/')[2]}"
