@@ -66,11 +66,11 @@ class Invoked:
 
 
 def main(arguments: Sequence[str]) -> int:
-    signal.signal(signal.SIGTERM, _interrupted)
     known = sample_events.SAMPLES
     if strange := [name for name in arguments if name not in known]:
         print(f"there is no sample event {strange[0]!r}; there is: {', '.join(known)}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, _interrupted)
     try:
         results = invoke_all(arguments or list(known))
     except Fault as fault:
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    return _judged(results)
+    return judged(results)
 
 
 def invoke_all(names: Sequence[str]) -> list[Invoked]:
@@ -127,7 +127,8 @@ def build() -> None:
     mark.write_text(making)
 
 
-def _judged(results: Sequence[Invoked]) -> int:
+def judged(results: Sequence[Invoked]) -> int:
+    """The exit status; what failed is printed with its function's log."""
     failed = [result for result in results if result.problems]
     for result in failed:
         print(f"\n--- {result.event}", *result.problems, "its function's log:", result.log, sep="\n")
@@ -206,6 +207,8 @@ def _sam(name: str, function: str, world: SampleWorld) -> tuple[str, str]:
         )
         try:
             return process.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            return "", f"`sam local invoke` did not end within {LONGEST} seconds"
         finally:
             _end(process)
 

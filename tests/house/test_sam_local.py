@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.house.sam_template import Deployed
 from tests.standins.aws.sample_events import SAMPLES, brief
-from tools.sam_local import EVENTS, SOURCES, answer_of, without_aws
+from tools.sam_local import EVENTS, SOURCES, Invoked, answer_of, judged, main, without_aws
 
 ROOT = Path(__file__).parents[2]
 LOG = '{"level":"INFO","message":"pending → starting"}\n'
@@ -65,6 +65,21 @@ def test_a_function_that_failed_is_seen_to_have_failed(printed: str, words: str)
     """`sam local invoke` exits with 0 for all of these."""
     with pytest.raises(ValueError, match=words):
         answer_of(printed)
+
+
+def test_one_event_that_went_wrong_fails_the_whole_and_shows_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    good = Invoked("tick", "null", "nothing", 4.0, (), "all quiet")
+    bad = Invoked("sqs-one", "null", "nothing", 4.0, ("no item was changed",), "Traceback: it broke")
+    assert judged([good]) == 0
+    assert judged([good, bad]) == 1
+    said = capsys.readouterr().out
+    assert all(words in said for words in ("sqs-one", "no item was changed", "it broke", "2 events, 1 failed"))
+    assert "all quiet" not in said
+
+
+def test_an_event_that_there_is_not_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["api-sumbit"]) == 2
+    assert "api-submit" in capsys.readouterr().err
 
 
 def test_a_key_is_told_of_and_not_shown() -> None:
