@@ -8,9 +8,12 @@ what services it has.
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore.loaders import Loader, create_loader
 from moto import backends
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
@@ -36,10 +39,16 @@ def quick_moto(monkeypatch: pytest.MonkeyPatch) -> None:
                     other.items[partition][sort] = copy.deepcopy(table.items[partition][sort])
         return other
 
+    monkeypatch.setattr(botocore.session, "create_loader", _one_loader)
     services = list(backends.list_of_moto_modules())
     monkeypatch.setattr(backends, "list_of_moto_modules", lambda: services)
     monkeypatch.setattr(DynamoDBBackend, "transact_write_items", alone)
     monkeypatch.setattr(Table, "__deepcopy__", copied, raising=False)
+
+
+@cache
+def _one_loader(search_path: str | None = None) -> Loader:
+    return create_loader(search_path)
 
 
 def _place(backend: DynamoDBBackend, parameters: dict[str, Any]) -> tuple[Any, Any]:

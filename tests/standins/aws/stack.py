@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from tests.standins.aws.codebuild import CodeBuild
@@ -34,6 +34,7 @@ from slipway.adapters.aws.events import QUIET
 from slipway.adapters.memory.clock import MemoryClock
 from slipway.journal import journaled
 from slipway.model import Topic
+from slipway.ports import Ports
 
 APP = Path(__file__).parents[3] / "sam" / "app.py"
 VISIBILITY = 360
@@ -45,18 +46,24 @@ SOURCES: Mapping[Topic, tuple[str, int]] = {
 """Topic → which function its messages are for, and how many at once, as in the template."""
 
 
+class Crash(BaseException):
+    """The function's process is gone."""
+
+
 @dataclass
 class Running:
     """Which function runs, for whoever listens to its calls; empty between two. It may have threads of its own."""
 
     function: str = ""
+    dead: bool = False
+    """Its process is gone, whoever of its threads knows of it."""
+
+    def die(self) -> NoReturn:
+        self.dead = True
+        raise Crash
 
 
 running = Running()
-
-
-class Crash(BaseException):
-    """The function's process is gone."""
 
 
 @dataclass
@@ -127,16 +134,18 @@ class Stack:
         if function not in self._loaded:
             self._loaded[function] = self._load(function)
         running.function = function
+        context = Context(function, f"request-{next(self._requests)}")
         try:
-            return getattr(self._loaded[function], function)(
-                event, Context(function, f"request-{next(self._requests)}")
-            )
-        except Crash:
-            self.crashes += 1
-            del self._loaded[function]
-            raise
+            answer = getattr(self._loaded[function], function)(event, context)
         finally:
-            running.function = ""
+            dead, running.function, running.dead = running.dead, "", False
+            if dead:
+                self.crashes += 1
+                del self._loaded[function]
+        if dead:
+            # Whoever calls a web application catches everything that comes out of it.
+            raise Crash
+        return answer
 
     def pump(self, limit: int = 2000) -> None:
         """Delivers messages and events until there are none that can be seen."""
@@ -210,10 +219,11 @@ class Stack:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        module.ports = cache(self._ports)  # type: ignore[attr-defined]
+        module.ports = cache(self.ports)  # type: ignore[attr-defined]
         return module
 
-    def _ports(self) -> Any:
+    def ports(self) -> Ports:
+        """As a function has them, and on this stack's clock."""
         made = wire_aws.aws(wire_aws.settings_of(self.environment), self.clock)
         return replace(made, store=journaled(made.store))
 
