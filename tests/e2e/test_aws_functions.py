@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import pytest
 from dulwich import porcelain
 from tests import services
 from tests.conditions import eventually
+from tests.contracts.test_docker_builder import docker_with_buildkit
+from tests.docker_engine import docker
 from tests.git_over_http import GitOverHttp
 from tests.standins.aws.deployment import ROLE
 from tests.standins.aws.moto_server import ACCOUNT, HTPASSWD, REGION
@@ -100,6 +102,59 @@ def job_over_http(folder: Path) -> Iterator[str]:
         porcelain.commit(repo, message=b"A job", author=WHO, committer=WHO)
     with services.web(GitOverHttp(folder)) as host:
         yield f"http://{host}/digits.git"
+
+
+@pytest.fixture
+def building(aws: Clients, registry: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
+    """A deployment whose builds really run. What they leave with docker is removed."""
+    command = docker_with_buildkit()
+    services.base_image()
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    with deployment(aws, registry, monkeypatch, docker=command, **OPEN) as stack:
+        stack.sagemaker.registries.add(registry)
+        put_queue(stack)
+        yield stack
+    if images := docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{registry}/slipway").split():
+        docker("image", "rm", "--force", *images, check=False)
+
+
+@pytest.mark.docker
+@pytest.mark.registry
+def test_a_git_source_becomes_an_image_that_runs_what_was_submitted_and_is_built_once(
+    building: Stack, repository: str, registry: str
+) -> None:
+    """C1 to C6, S11: only the training job itself is played, by docker on this machine."""
+    item = submit_code(building, repository)
+    building.pump()
+    assert building.item(item)["state"] == "building"
+    (build,) = building.codebuild.builds.values()
+    eventually(lambda: building.events and build.over, within=120)
+    eventually(lambda: building.events[-1]["detail"]["build-status"] != "IN_PROGRESS")
+    building.pump()
+    started = building.item(item)
+    assert started["state"] == "starting", started["reason"]
+    (request,) = building.sagemaker.calls("CreateTrainingJob")
+    job = request.body["AlgorithmSpecification"]
+    assert job["TrainingImage"].startswith(f"{registry}/slipway:")
+    assert ran(job) == "trained for 3 epochs"
+    building.sagemaker.finish(f"slipway-{item}-1")
+    building.pump()
+    assert building.item(item)["state"] == "finished"
+    again = submit_code(building, repository)
+    building.pump()
+    assert building.item(again)["state"] == "starting"
+    assert len(building.codebuild.builds) == 1
+    assert building.failures == []
+
+
+def ran(job: Mapping[str, Any]) -> str:
+    """What a container says that is started as SageMaker would, from the image as it came out of the registry."""
+    image = job["TrainingImage"]
+    docker("image", "rm", "--force", image, check=False)
+    docker("login", "--username", "AWS", "--password", f"{ACCOUNT}-auth-token", image.partition("/")[0])
+    docker("pull", image)
+    program, *arguments = [*job["ContainerEntrypoint"], *job["ContainerArguments"]]
+    return docker("run", "--rm", "--network", "none", "--entrypoint", program, image, *arguments)
 
 
 # --- ways in

@@ -229,11 +229,18 @@ class Stack:
 
 
 @contextmanager
-def deployment(aws: Clients, registry: str, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[Stack]:
-    """One over stand-ins of its own. `registry` plays ECR: where the template's repository is."""
+def deployment(
+    aws: Clients, registry: str, monkeypatch: pytest.MonkeyPatch, docker: str | None = None, **environment: str
+) -> Iterator[Stack]:
+    """One over stand-ins of its own. `registry` plays ECR: where the template's repository is. With a `docker` command
+    its builds really run."""
     clock = clock_of_sqs(monkeypatch)
     events: deque[dict[str, Any]] = deque()
-    with SageMakerStandin(on_event=events.append) as sagemaker, CodeBuild(on_event=events.append) as codebuild:
+    builds: dict[str, Any] = {} if docker is None else {"runs": True, "aws": aws, "docker": docker}
+    with (
+        SageMakerStandin(on_event=events.append) as sagemaker,
+        CodeBuild(on_event=events.append, **builds) as codebuild,
+    ):
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", sagemaker.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", codebuild.url)
         yield deployed(
