@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -47,13 +48,20 @@ class Started:
     rss: float
 
 
+@dataclass(frozen=True)
+class Results:
+    started: Mapping[str, Started]
+    """By function, and `peer`."""
+    sizes: Mapping[str, int]
+    """Function → bytes of its zip."""
+
+
 def figures() -> Iterator[Figure]:
-    with emulator(FUNCTIONS) as lambda_:
-        if lambda_ is None:
-            yield Figure("cold starts on AWS", "not measured: they want Python 3.11 on x86_64", "")
-            return
-        started = measured(lambda_)
-        sizes = lambda_.sizes
+    results = measured()
+    if results is None:
+        yield Figure("cold starts on AWS", "not measured: they want Python 3.11 on x86_64", "")
+        return
+    started, sizes = dict(results.started), results.sizes
     peer = started.pop("peer")
     yield Figure(
         "a function with one client of boto3: CPU until its first invocation, and after it", _cpu(peer), "", True
@@ -66,15 +74,21 @@ def figures() -> Iterator[Figure]:
         ratio = start.first / peer.first
         what = f"`{name}`, cold: the same to its first answer, compared with that function"
         yield Figure(what, f"{ratio:.2f} ×", f"≤ {TIMES:.0f} ×", ratio <= TIMES)
-        warm = f"{start.warm_cpu * 1000:.0f} ms CPU, {start.warm_wall * 1000:.0f} ms by the clock, {start.rss / 1e6:.0f} MB"
-        yield Figure(f"`{name}`, warm: an invocation over moto on loopback, and its memory (RSS)", warm, "")
-        modules = f"{start.modules} and {start.modules_after}"
-        yield Figure(f"`{name}`: modules loaded before its first invocation, and after it", modules, "")
+        took = f"{start.warm_cpu * 1000:.0f} ms CPU, {start.warm_wall * 1000:.0f} ms by the clock"
+        what = f"`{name}`, warm: an invocation over moto on loopback, and its memory (RSS)"
+        yield Figure(what, f"{took}, {start.rss / 1e6:.0f} MB", "")
         size = sizes[name] / 1e6
         yield Figure(f"`{name}`: its zip, without boto3", f"{size:.1f} MB", "≤ 15 MB", sizes[name] <= LARGEST)
 
 
-def measured(lambda_: Emulator) -> Mapping[str, Started]:
+@cache
+def measured() -> Results | None:
+    """Once in a run: the figures of costs are worked out from the same. None where this is not the machine for it."""
+    with emulator(FUNCTIONS) as lambda_:
+        return None if lambda_ is None else Results(_started_in(lambda_), lambda_.sizes)
+
+
+def _started_in(lambda_: Emulator) -> Mapping[str, Started]:
     """All functions in turn, `ROUNDS` times, so that drift hits each; `peer` among them."""
     rounds: dict[str, list[list[Invocation]]] = {name: [] for name in ("peer", *FUNCTIONS)}
     with ExitStack() as until:
@@ -85,7 +99,7 @@ def measured(lambda_: Emulator) -> Mapping[str, Started]:
                 handler = "aws_peer.handler" if name == "peer" else f"app.{name}"
                 events = [_event(name, there) for _ in range(1 + WARM)]
                 results.append(lambda_.run("advance" if name == "peer" else name, handler, environment, events))
-    return {name: _started(results) for name, results in rounds.items()}
+    return {name: _medians(results) for name, results in rounds.items()}
 
 
 def _event(name: str, there: World) -> Any:
@@ -110,7 +124,7 @@ def _event(name: str, there: World) -> Any:
     return {}
 
 
-def _started(rounds: list[list[Invocation]]) -> Started:
+def _medians(rounds: list[list[Invocation]]) -> Started:
     for invocations in rounds:
         for each in invocations:
             failed = isinstance(each.answer, dict) and (
