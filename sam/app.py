@@ -95,8 +95,10 @@ def observe(event: Event, context: Any) -> None:
 def tick(event: Event, context: Any) -> None:
     from slipway.functions.tick import tick as look
 
-    metrics.add_metric("DueItems", MetricUnit.Count, look(ports()))
-    stuck = ports().store.due(ports().clock.now() - STUCK)
+    due = look(ports())
+    # What is stuck was due before this tick already.
+    stuck = ports().store.due(ports().clock.now() - STUCK) if due else ()
+    metrics.add_metric("DueItems", MetricUnit.Count, due)
     metrics.add_metric("StuckItems", MetricUnit.Count, len(stuck))
 
 
