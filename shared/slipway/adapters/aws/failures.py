@@ -97,7 +97,8 @@ def failure(error: Exception, doing: str) -> SlipwayError | None:
             fix = "Set AWS_REGION, or `region` in ~/.aws/config."
             return Invalid(Problem("region", f"no AWS region is set, so Slipway cannot {doing}", fix=fix))
         case boto.InvalidRegionError() | boto.UnknownRegionError():
-            return Invalid(Problem("region", f"is no AWS region: {error}", fix="Mend AWS_REGION, such as eu-west-1."))
+            rule = f"is no AWS region: {str(error).rstrip('.')}"
+            return Invalid(Problem("region", rule, fix="Mend AWS_REGION, such as eu-west-1."))
         case boto.ProfileNotFound() | boto.ConfigParseError() | boto.InvalidConfigError():
             return Invalid(
                 Problem("AWS_PROFILE", str(error), fix="`aws configure list-profiles` names those there are.")
