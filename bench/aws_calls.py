@@ -26,7 +26,7 @@ from tests.standins.aws.private_registry import LOGIN
 from tests.standins.aws.stack import Stack, running
 
 from bench.aws_units import Record, index_writes, read, write
-from bench.aws_world import JOB, World, world
+from bench.aws_world import JOB, LOG, World, world
 from slipway.adapters.aws.clients import Clients
 from slipway.adapters.aws.store_table import table_definition
 
@@ -114,31 +114,31 @@ def steps() -> Mapping[str, Use]:
 
 def _image(there: World, heard: _Heard, found: dict[str, Use]) -> None:
     stack = there.stack
-    with heard.during(IMAGE[0], found, there):
+    with heard.during(IMAGE[0], found):
         item = there.submit()
-    with heard.during(IMAGE[1], found, there):
+    with heard.during(IMAGE[1], found):
         stack.pump()
     job = f"slipway-{item}-1"
     stack.sagemaker.train(job)
-    with heard.during(IMAGE[2], found, there):
+    with heard.during(IMAGE[2], found):
         stack.pump()
     stack.advance(LOOK_AGAIN)
-    with heard.during(LOOK, found, there):
+    with heard.during(LOOK, found):
         stack.tick()
     stack.sagemaker.finish(job)
-    with heard.during(IMAGE[3], found, there):
+    with heard.during(IMAGE[3], found):
         stack.pump()
-    with heard.during(IDLE, found, there):
+    with heard.during(IDLE, found):
         stack.tick()
 
 
 def _git(there: World, heard: _Heard, found: dict[str, Use], source: Mapping[str, str], registry: str) -> None:
     stack = there.stack
     spec = {**JOB, **source, "overrides": {**JOB["overrides"], "entry_point": ["python3", "train.py"]}}
-    with heard.during(GIT[0], found, there):
+    with heard.during(GIT[0], found):
         status, answer = stack.ask("POST", "/v1/items", spec)
     assert status == 201, answer
-    with heard.during(GIT[1], found, there):
+    with heard.during(GIT[1], found):
         stack.pump()
         # CodeBuild's events come from a thread of its own.
         eventually(lambda: stack.events or heard.use.invocations["observe"], within=10)
@@ -149,7 +149,7 @@ def _git(there: World, heard: _Heard, found: dict[str, Use], source: Mapping[str
     push(registry, repository, tag, LOGIN)
     stack.codebuild.end(build)
     eventually(lambda: stack.events, within=10)
-    with heard.during(GIT[2], found, there):
+    with heard.during(GIT[2], found):
         stack.pump()
     job = f"slipway-{answer['id']}-1"
     stack.sagemaker.finish(job)
@@ -182,11 +182,11 @@ class _Heard:
         self._thread = threading.local()
 
     @contextmanager
-    def during(self, step: str, found: dict[str, Use], there: World) -> Iterator[None]:
+    def during(self, step: str, found: dict[str, Use]) -> Iterator[None]:
         self.use = Use()
-        begun = there.log.tell()
+        begun = LOG.tell()
         yield
-        self.use.log = there.log.tell() - begun
+        self.use.log = LOG.tell() - begun
         found[step] = self.use
         self.use = Use()
 

@@ -77,6 +77,8 @@ def figures() -> Iterator[Figure]:
         took = f"{start.warm_cpu * 1000:.0f} ms CPU, {start.warm_wall * 1000:.0f} ms by the clock"
         what = f"`{name}`, warm: an invocation over moto on loopback, and its memory (RSS)"
         yield Figure(what, f"{took}, {start.rss / 1e6:.0f} MB", "")
+        what = f"`{name}`: modules loaded before its first invocation, and after it"
+        yield Figure(what, f"{start.modules}, {start.modules_after}", "")
         size = sizes[name] / 1e6
         yield Figure(f"`{name}`: its zip, without boto3", f"{size:.1f} MB", "≤ 15 MB", sizes[name] <= LARGEST)
 

@@ -23,6 +23,7 @@ class Price:
     """Units a month that AWS bills nobody for: of the whole account, and for good."""
 
 
+# Events of AWS's own services cost nothing on EventBridge, and AWS's own keys nothing at KMS.
 PRICES = {
     "Lambda, compute": Price(0.0000166667, "GB-second", "https://aws.amazon.com/lambda/pricing/", free=400_000),
     "Lambda, requests": Price(0.20 / MILLION, "invocation", "https://aws.amazon.com/lambda/pricing/", free=MILLION),
@@ -34,7 +35,6 @@ PRICES = {
     "DynamoDB, reads": Price(
         0.125 / MILLION, "read request unit", "https://aws.amazon.com/dynamodb/pricing/on-demand/"
     ),
-    "EventBridge": Price(0.0, "event of an AWS service", "https://aws.amazon.com/eventbridge/pricing/"),
     "Scheduler": Price(1.00 / MILLION, "invocation", "https://aws.amazon.com/eventbridge/pricing/", free=14 * MILLION),
     "CloudWatch, logs": Price(0.50, "GB taken in", "https://aws.amazon.com/cloudwatch/pricing/", free=5),
     "CloudWatch, metrics": Price(0.30, "custom metric", "https://aws.amazon.com/cloudwatch/pricing/", free=10),
@@ -43,7 +43,6 @@ PRICES = {
     "X-Ray": Price(5.00 / MILLION, "trace", "https://aws.amazon.com/xray/pricing/", free=100_000),
     "S3, writes": Price(0.005 / 1000, "PUT", "https://aws.amazon.com/s3/pricing/"),
     "S3, reads": Price(0.0004 / 1000, "GET", "https://aws.amazon.com/s3/pricing/"),
-    "KMS": Price(1.00, "key of your own", "https://aws.amazon.com/kms/pricing/"),
 }
 
 T3_MICRO = 0.0104 * HOURS + 8 * 0.08 + 0.005 * HOURS

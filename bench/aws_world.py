@@ -36,6 +36,8 @@ JOB = {
     "queue": "sagemaker",
     "overrides": {"args": ["--epochs", "10", "--lr", "0.001"], "run_config": {"batch_size": 128, "layers": [64, 128]}},
 }
+LOG = io.StringIO()
+"""What the functions of this process log. One for all worlds: powertools keeps the stream that it had first."""
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/digits:1.0"
 
 
@@ -44,8 +46,6 @@ class World:
     stack: Stack
     environment: dict[str, str]
     """Of the functions, boto3's variables included."""
-    log: io.StringIO
-    """What the functions of this process have logged."""
     aws: Clients
 
     def submission(self) -> Any:
@@ -85,13 +85,12 @@ class World:
 def world(registry: str = "127.0.0.1:9", max_jobs: int = -1) -> Iterator[World]:
     """`registry`: host of the one that plays ECR; builds need it. `max_jobs`: of its queue, -1 for no cap."""
     events: deque[dict[str, Any]] = deque()
-    log = io.StringIO()
     with (
         moto_server() as url,
         SageMakerStandin(on_event=events.append) as sagemaker,
         CodeBuild(on_event=events.append) as codebuild,
         pytest.MonkeyPatch.context() as patch,
-        redirect_stdout(log),
+        redirect_stdout(LOG),
     ):
         places = environment(url, sagemaker=sagemaker.url, codebuild=codebuild.url)
         for name, value in places.items():
@@ -105,4 +104,4 @@ def world(registry: str = "127.0.0.1:9", max_jobs: int = -1) -> Iterator[World]:
         )
         status, answer = stack.ask("PUT", "/v1/queues/team/sagemaker", {**QUEUE, "max_jobs": max_jobs})
         assert status == 201, answer
-        yield World(stack, {**places, **stack.environment}, log, aws)
+        yield World(stack, {**places, **stack.environment}, aws)
