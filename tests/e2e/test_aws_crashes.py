@@ -2,7 +2,7 @@
 twice, and nothing is lost.
 
 Each scenario is played once in peace, to count the calls of its functions, and then once for each of them with a
-mishap there. CI plays some of the places, spread evenly; all of them with SLIPWAY_CRASHES=all.
+mishap there. CI plays some of the places, spread evenly; SLIPWAY_CRASHES is how many, or `all`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ from tests.standins.aws.stack import Crash, Stack, deployment, running
 from slipway.adapters.aws.clients import Clients
 from slipway.model import Item, QueueKey, State, Topic
 
-PLACES = None if os.environ.get("SLIPWAY_CRASHES") == "all" else 6
+WANTED = os.environ.get("SLIPWAY_CRASHES", "6")
+PLACES = None if WANTED == "all" else int(WANTED)
 """So many of each scenario and mishap."""
 ROUNDS = 40
 """Minutes within which everything has come to its end."""
 QUEUE = QueueKey("team", "sagemaker")
+pytestmark = pytest.mark.timeout(120 if WANTED == "6" else 3600)
 
 
 class Mishap(StrEnum):

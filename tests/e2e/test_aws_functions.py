@@ -105,23 +105,27 @@ def job_over_http(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def building(aws: Clients, registry: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
-    """A deployment whose builds really run. What they leave with docker is removed."""
+def building(aws: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
+    """A deployment whose builds really run, and a registry of its own. What they leave with docker is removed."""
     command = docker_with_buildkit()
     services.base_image()
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    with deployment(aws, registry, monkeypatch, docker=command, **OPEN) as stack:
-        stack.sagemaker.registries.add(registry)
+    (tmp_path / "ecr").mkdir()
+    with (
+        services.oci_registry(tmp_path / "ecr", HTPASSWD) as own,
+        deployment(aws, own, monkeypatch, docker=command, **OPEN) as stack,
+    ):
+        stack.sagemaker.registries.add(own)
         put_queue(stack)
         yield stack
-    if images := docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{registry}/slipway").split():
-        docker("image", "rm", "--force", *images, check=False)
+        if images := docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{own}/slipway").split():
+            docker("image", "rm", "--force", *images, check=False)
 
 
 @pytest.mark.docker
 @pytest.mark.registry
 def test_a_git_source_becomes_an_image_that_runs_what_was_submitted_and_is_built_once(
-    building: Stack, repository: str, registry: str
+    building: Stack, repository: str
 ) -> None:
     """C1 to C6, S11: only the training job itself is played, by docker on this machine."""
     item = submit_code(building, repository)
@@ -135,7 +139,7 @@ def test_a_git_source_becomes_an_image_that_runs_what_was_submitted_and_is_built
     assert started["state"] == "starting", started["reason"]
     (request,) = building.sagemaker.calls("CreateTrainingJob")
     job = request.body["AlgorithmSpecification"]
-    assert job["TrainingImage"].startswith(f"{registry}/slipway:")
+    assert job["TrainingImage"].startswith(f"{building.environment['SLIPWAY_DESTINATION']}:")
     assert ran(job) == "trained for 3 epochs"
     building.sagemaker.finish(f"slipway-{item}-1")
     building.pump()
@@ -416,6 +420,7 @@ def test_what_is_too_large_for_a_record_lies_in_the_bucket_and_its_loss_is_told(
     }
 
 
+@pytest.mark.timeout(300)
 def test_of_200_submissions_at_most_five_run_at_once_and_all_finish(stack: Stack) -> None:
     put_queue(stack, max_jobs=5)
     items = [submit(stack) for _ in range(200)]
