@@ -48,6 +48,12 @@ def test_a_deployment_of_images_alone_uses_nothing_that_it_is_not_allowed(uses_o
     assert table.not_allowed(PREBUILT, uses_of_prebuilt) == []
 
 
+@pytest.mark.parametrize("function", [each for each in FUNCTIONS if each != "build"])
+def test_a_deployment_of_images_alone_is_allowed_nothing_more(function: str) -> None:
+    allowed, of_builds = ({right[:3] for right in table.rights(each, function)} for each in (PREBUILT, BUILDS))
+    assert allowed < of_builds
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_nothing_is_allowed_that_is_neither_used_nor_explained(uses: set[Use], function: str) -> None:
     unknown = [row.right for row in table.rows(BUILDS, uses, function) if row.why is None]

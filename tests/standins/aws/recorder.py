@@ -139,7 +139,7 @@ def _of_sagemaker(operation: str, params: Mapping[str, Any], tags: Tags) -> Iter
     if asked:
         # https://docs.aws.amazon.com/sagemaker/latest/dg/security_iam_id-based-policy-examples.html
         yield "sagemaker:AddTags", job, {"sagemaker:TaggingAction": "CreateTrainingJob"}
-    # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-pass-role
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
     yield "iam:PassRole", params["RoleArn"], {"iam:PassedToService": "sagemaker.amazonaws.com"}
     if "VolumeKmsKeyId" in params.get("ResourceConfig", {}):
         yield "kms:CreateGrant", params["ResourceConfig"]["VolumeKmsKeyId"], {}
