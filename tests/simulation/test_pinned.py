@@ -25,7 +25,7 @@ REDRIVEN = Mutant(
 FORGOTTEN = Mutant(
     "A run whose start arrived after its item had failed and its queue was deleted lived on: the clock asked only the "
     "backends of queues.",
-    (Edit(tick.tick, "*ports.resources, ", ""),),
+    (Edit(tick._stop_all_orphans, "*ports.resources, ", ""),),
 )
 PINNED = [(9001409, REDRIVEN), (1575714245013466, FORGOTTEN)]
 
