@@ -46,7 +46,7 @@ def delivered(message: Message, ports: Ports) -> bool:
 def _submit(message: Message, ports: Ports) -> None:
     try:
         document = json.loads(message.body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Permanent(f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise Permanent(f"a launch spec is a JSON object, not {type(document).__name__}")

@@ -204,6 +204,7 @@ def test_a_direct_message_is_validated_as_the_api_is() -> None:
     ("body", "words"),
     [
         ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[1]", "JSON object"),
         ('{"entity": "team", "project": "p", "queue": "gqu", "docker": {"docker_image": "i"}}', "gpu"),
         ('{"entity": "team", "project": "p", "queue": "gpu"}', "image"),
