@@ -13,7 +13,7 @@ import pytest
 from tests import services
 from tests.e2e.test_aws_functions import OPEN, QUEUE, SPEC, put_queue, submit
 from tests.standins.aws.answers import Refusal, answering
-from tests.standins.aws.deployment import MAX_RECEIVES, ROLE
+from tests.standins.aws.deployment import ROLE
 from tests.standins.aws.json_service import ServiceError
 from tests.standins.aws.moto_server import ACCOUNT, HTPASSWD, REGION
 from tests.standins.aws.stack import Stack, deployment
@@ -236,7 +236,7 @@ class TestPoison:
             ("{}", "queue: is missing. Name the queue to submit to."),
             (json.dumps({**SPEC, "queue": 3}), "queue: must be text (got 3)"),
             (json.dumps({**SPEC, "queue": "sagemakr"}), "Did you mean 'sagemaker'?"),
-            ('{"a":' * 5000 + "1" + "}" * 5000, "RecursionError"),
+            ('{"a":' * 5000 + "1" + "}" * 5000, "not JSON: maximum recursion depth"),
         ],
         ids=["words", "null", "list", "empty", "type", "queue", "depth"],
     )
@@ -245,9 +245,7 @@ class TestPoison:
     ) -> None:
         send(stack, body)
         send(stack, json.dumps(SPEC))
-        for _ in range(MAX_RECEIVES):
-            stack.pump()
-            stack.advance(61)
+        stack.pump()
         (letter,) = stack.ask("GET", "/v1/dead-letters")[1]["dead_letters"]
         assert reason in letter["reason"]
         assert len(stack.sagemaker.jobs) == 1
