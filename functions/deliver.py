@@ -39,7 +39,7 @@ def delivered(message: Message, ports: Ports) -> bool:
         return deliver(message, ports)
     except Exception as error:
         log.exception("%s %s failed in a way that nobody foresaw", message.topic, message.body[:64])
-        ports.bus.retry(message, f"{type(error).__name__}: {error}", delay=min(2.0 ** (message.received - 1), 60.0))
+        ports.bus.retry(message, f"{type(error).__name__}: {error}", delay=_delay(error, message.received))
         return False
 
 
@@ -68,7 +68,7 @@ def _build(message: Message, ports: Ports) -> None:
     build(message.body, ports)
 
 
-def _delay(error: SlipwayError, received: int) -> float:
+def _delay(error: Exception, received: int) -> float:
     """What the other side asked for, else a wait that doubles from one second to a minute."""
     asked = getattr(error, "retry_after", None)
     return float(asked) if asked is not None else min(2.0 ** (received - 1), 60.0)

@@ -26,6 +26,19 @@ MAX_PROBLEMS = 50
 _MAX_UNKNOWN = 20
 
 
+class Twice(ValueError):
+    """An object has a field twice; the message is its name."""
+
+
+def distinct(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
+    """For `object_pairs_hook` of `json.loads`, which takes the last of two fields and says nothing. Raises Twice."""
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Twice(next(name for name in names if names.count(name) > 1))
+    return document
+
+
 def check_json(document: Json) -> None:
     """Raises Invalid with every place where the document is not plain JSON, or is too large or too deep.
 

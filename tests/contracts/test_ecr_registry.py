@@ -20,7 +20,7 @@ from tests.standins.aws.answers import Refusal, answering
 from tests.standins.aws.moto_server import ACCOUNT, REGION, unique
 
 from slipway.adapters.aws.clients import Clients
-from slipway.adapters.aws.ecr import EcrCredentials, ecr_registry, ensure_repository, not_for_region
+from slipway.adapters.aws.ecr import EcrCredentials, ecr_registry, ensure_repository
 from slipway.adapters.oci.registry import OciRegistry
 from slipway.errors import Forbidden, Invalid
 from slipway.ports import Registry
@@ -227,35 +227,3 @@ class _Ecr:
         code = "RepositoryNotFoundException" if looks else self._code
         start("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")])
         return [json.dumps({"__type": code, "message": words}).encode()]
-
-
-class TestImagesForSageMaker:
-    """S17."""
-
-    @pytest.mark.parametrize(
-        "image",
-        [
-            f"{HOST}/team/job:1",
-            f"{HOST}/team/job@sha256:{'0' * 64}",
-            f"763104351884.dkr.ecr.{REGION}.amazonaws.com/a:b",
-        ],
-    )
-    def test_an_image_of_ecr_in_the_region_will_do(self, image: str) -> None:
-        assert not_for_region(image, REGION) is None
-
-    @pytest.mark.parametrize(
-        ("image", "said"),
-        [
-            ("python:3.12", "from ECR alone, and this one is from docker.io"),
-            ("ghcr.io/team/job:1", "from ECR alone, and this one is from ghcr.io"),
-            ("public.ecr.aws/docker/library/python:3", "this one is from public.ecr.aws"),
-            (f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/a:b", "of ECR in eu-west-1, and this one is in us-east-1"),
-            ("UPPER/case", "repository"),
-        ],
-    )
-    def test_another_is_a_problem_with_a_way_out(self, image: str, said: str) -> None:
-        problem = not_for_region(image, REGION)
-        assert problem is not None
-        assert problem.field == "image"
-        assert said in problem.rule
-        assert problem.fix

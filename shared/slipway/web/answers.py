@@ -13,6 +13,8 @@ from slipway.errors import SlipwayError, Temporary
 from slipway.model import Json
 from slipway.views import error_document, error_kind
 
+LIMIT = 1 << 20
+"""Bytes of a request's body. A queue's config of 300 KB fits three times."""
 RETRY_AFTER = 5
 """Seconds to wait before trying again, where whoever is unavailable did not say."""
 HEADERS: Mapping[str, str] = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

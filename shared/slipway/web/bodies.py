@@ -9,12 +9,10 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-from slipway.documents import check_json
+from slipway.documents import Twice, check_json, distinct
 from slipway.errors import Invalid, Problem
 from slipway.model import Json
-
-LIMIT = 1 << 20
-"""Bytes. A queue's config of 300 KB fits three times."""
+from slipway.web.answers import LIMIT
 
 
 async def body_of(request: Request) -> bytes:
@@ -48,9 +46,11 @@ Document = Annotated[dict[str, Json], Depends(document_of)]
 
 def _json(body: bytes) -> Json:
     try:
-        return json.loads(body.decode(), object_pairs_hook=_distinct)
+        return json.loads(body.decode(), object_pairs_hook=distinct)
     except UnicodeDecodeError as error:
         raise _bad_text(error) from error
+    except Twice as error:
+        raise HTTPException(400, f"the body has the field '{error}' twice in one object") from error
     except json.JSONDecodeError as error:
         message = f"the body is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         raise HTTPException(400, message) from error
@@ -74,15 +74,6 @@ def _yaml(body: bytes) -> Json:
         raise HTTPException(400, f"the body is not YAML: {place}{error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         raise HTTPException(400, f"the body cannot be read as YAML: {error}") from error
-
-
-def _distinct(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise HTTPException(400, f"the body has the field '{twice}' twice in one object")
-    return document
 
 
 def _bad_text(error: UnicodeDecodeError) -> HTTPException:

@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from slipway.documents import check_json
+from slipway.documents import check_json, distinct
 from slipway.errors import SlipwayError
 from slipway.keys import holder
 from slipway.model import Json
 from slipway.ports import Ports
-from slipway.web.answers import Answer, failed
+from slipway.web.answers import LIMIT, Answer, failed
 from slipway.web.submission import submitted
 
-LIMIT = 1 << 20
-"""Bytes of a body, as everywhere in the API."""
 _LONGEST_KEY = 255
 
 
@@ -43,16 +41,8 @@ def _document(headers: Mapping[str, str], body: str) -> dict[str, Json] | None:
     if "yaml" in headers.get("content-type", "").lower() or len(body) > LIMIT or len(body.encode()) > LIMIT:
         return None
     try:
-        document = json.loads(body, object_pairs_hook=_distinct)
+        document = json.loads(body, object_pairs_hook=distinct)
         check_json(document)
     except (ValueError, RecursionError, SlipwayError):
         return None
     return document if isinstance(document, dict) else None
-
-
-def _distinct(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """Raises ValueError where an object has a field twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError
-    return found

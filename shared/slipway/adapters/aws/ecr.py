@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from slipway.adapters.aws.failures import code_of, translated
 from slipway.adapters.oci.reference import Reference, parse
-from slipway.errors import Invalid, NotFound, Permanent, Problem
+from slipway.errors import NotFound, Permanent
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -100,24 +100,6 @@ def ensure_repository(clients: Clients, image: str) -> None:
     ecr = (clients if registry is None else clients.in_region(registry.region)).ecr
     if not _is_there(ecr, reference, registry):
         _create(ecr, reference, registry)
-
-
-def not_for_region(image: str, region: str) -> Problem | None:
-    """Why SageMaker in this region cannot run the image (S17): it takes images from ECR alone, and of its own region.
-    https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html"""
-    try:
-        reference = parse(image)
-    except Invalid as error:
-        return error.problems[0]
-    registry = ecr_registry(reference.registry)
-    here = f"<account>.dkr.ecr.{region}.amazonaws.com/<repository>:<tag>"
-    if registry is None:
-        rule = f"SageMaker runs images from ECR alone, and this one is from {reference.registry}"
-        return Problem("image", rule, image, f"Push it as {here}, or let Slipway build it")
-    if registry.region != region:
-        rule = f"SageMaker in {region} runs images of ECR in {region}, and this one is in {registry.region}"
-        return Problem("image", rule, image, f"Copy it to {here}, or have ECR replicate it")
-    return None
 
 
 def _is_there(ecr: ECRClient, reference: Reference, registry: EcrRegistry | None) -> bool:
