@@ -1,0 +1,183 @@
+"""Calls on an API server, as plain JSON: four verbs, a stream, and failures in Slipway's words.
+
+Objects stay mappings, because a queue's config may be of any kind; so none of the 700 classes of Kubernetes' own client
+is of use, and urllib3, on which that client stands too, is spoken to directly.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from slipway.adapters.kubernetes.access import Access
+from slipway.adapters.kubernetes.failures import of_answer, of_connection
+
+if TYPE_CHECKING:
+    from urllib3 import PoolManager
+    from urllib3.response import BaseHTTPResponse
+
+Json = Any
+Body = dict[str, Any]
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+CONNECTIONS = 16
+"""Kept open to one server, for as many threads."""
+PAGE = 500
+"""Objects in one answer to a list; kubectl's own."""
+
+
+class Api:
+    """One API server. Safe for use by several threads.
+
+    Every call is told `doing`, in words that follow "cannot": "start Job ml/train". `timeout` is seconds for one call,
+    connecting included; a stream may be silent for as long as its caller says.
+
+    Each raises what `failures.of_answer` makes of an answer that is no success, and Temporary where there is none.
+    """
+
+    def __init__(self, access: Access, *, timeout: float = 30.0) -> None:
+        self.access = access
+        self._timeout = timeout
+        self._lock = threading.Lock()
+
+    def get(self, path: str, doing: str, **query: str) -> Body:
+        return self._call("GET", path, doing, query=query)
+
+    def items(self, path: str, doing: str, **query: str) -> Iterator[Body]:
+        """Of a list, however long: page by page."""
+        following = ""
+        while True:
+            more = {"continue": following} if following else {}
+            page = self.get(path, doing, limit=str(PAGE), **query, **more)
+            yield from page.get("items") or []
+            following = (page.get("metadata") or {}).get("continue") or ""
+            if not following:
+                return
+
+    def create(self, path: str, body: Mapping[str, Json], doing: str, *, field: str = "resource_args") -> Body:
+        """`field` is where the manifest stands in what people write, for messages. A field that the server does not know is refused and not dropped, by servers of 1.25 and later.
+        https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation"""
+        return self._call("POST", path, doing, body=body, query={"fieldValidation": "Strict"}, field=field)
+
+    def patch(self, path: str, body: Json, doing: str, kind: str = MERGE_PATCH) -> Body:
+        return self._call("PATCH", path, doing, body=body, headers={"Content-Type": kind})
+
+    def delete(self, path: str, doing: str, **options: Json) -> Body:
+        """`options` are of DeleteOptions: `propagationPolicy`, `preconditions`."""
+        return self._call("DELETE", path, doing, body={"apiVersion": "v1", "kind": "DeleteOptions", **options})
+
+    @contextmanager
+    def stream(self, path: str, doing: str, *, silence: float, **query: str) -> Iterator[Iterator[bytes]]:
+        """The lines of an answer as they come, without their ends. It may be silent for `silence` seconds, and then
+        ends with Temporary. Leaving the block closes it."""
+        answer = self._send("GET", path, doing, query=query, stream=True, read_timeout=silence)
+        try:
+            if answer.status >= 400:
+                raise of_answer(doing, answer.status, answer.read(), answer.headers.get("Retry-After"))
+            yield _lines(answer, doing)
+        finally:
+            answer.close()
+            answer.release_conn()
+
+    def _call(
+        self,
+        verb: str,
+        path: str,
+        doing: str,
+        *,
+        body: Json = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        field: str = "resource_args",
+    ) -> Body:
+        answer = self._send(verb, path, doing, body=body, query=query, headers=headers)
+        if answer.status >= 400:
+            raise of_answer(doing, answer.status, answer.data, answer.headers.get("Retry-After"), field)
+        try:
+            told: Body = json.loads(answer.data)
+        except ValueError as error:
+            raise of_connection(doing, self.access.server, error) from error
+        return told
+
+    def _send(
+        self,
+        verb: str,
+        path: str,
+        doing: str,
+        *,
+        body: Json = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+        read_timeout: float | None = None,
+    ) -> BaseHTTPResponse:
+        from urllib3.exceptions import HTTPError
+        from urllib3.util import Timeout
+
+        url = f"{self.access.server}{path}"
+        if query:
+            url = f"{url}?{urlencode(query)}"
+        known = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "slipway"}
+        try:
+            return self._pool.request(
+                verb,
+                url,
+                body=None if body is None else json.dumps(body).encode(),
+                headers={**known, **self._proof(), **(headers or {})},
+                timeout=Timeout(connect=self._timeout, read=read_timeout or self._timeout),
+                preload_content=not stream,
+                redirect=False,
+                retries=False,
+            )
+        except HTTPError as error:
+            raise of_connection(doing, self.access.server, error) from error
+
+    def _proof(self) -> dict[str, str]:
+        token = self.access.token()
+        if token:
+            return {"Authorization": f"Bearer {token}"}
+        return {"Authorization": self.access.basic} if self.access.basic else {}
+
+    @property
+    def _pool(self) -> PoolManager:
+        # cached_property alone would let two threads make two, each with connections of its own.
+        with self._lock:
+            return self._pools
+
+    @cached_property
+    def _pools(self) -> PoolManager:
+        import ssl
+
+        from urllib3 import PoolManager, ProxyManager
+
+        to = self.access
+        context = ssl.create_default_context(cafile=to.authority_file, cadata=to.authority)
+        if not to.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if to.certificate_file:
+            context.load_cert_chain(to.certificate_file, to.key_file)
+        settings: dict[str, Any] = {"ssl_context": context, "maxsize": CONNECTIONS, "block": False}
+        if to.server_name:
+            settings |= {"server_hostname": to.server_name, "assert_hostname": to.server_name}
+        return ProxyManager(to.proxy, **settings) if to.proxy else PoolManager(**settings)
+
+
+def _lines(answer: BaseHTTPResponse, doing: str) -> Iterator[bytes]:
+    """urllib3 gives what has come, whole lines or not."""
+    from urllib3.exceptions import HTTPError
+
+    rest = b""
+    try:
+        for piece in answer.stream(1 << 16, decode_content=True):
+            *whole, rest = (rest + piece).split(b"\n")
+            yield from whole
+    except HTTPError as error:
+        raise of_connection(doing, "the stream", error) from error
+    if rest:
+        yield rest
