@@ -8,10 +8,12 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
+from tests.conditions import eventually
 from tests.standins.aws.answers import Refusal, answering
 from tests.standins.aws.moto_server import ACCOUNT, REGION, environment, unique
 
@@ -112,17 +114,40 @@ class TestAccess:
         yield name
         aws.eks.delete_cluster(name=name)
 
-    def test_it_is_the_clusters_address_its_authority_and_a_token(self, aws: Clients, cluster: str) -> None:
+    def test_it_is_the_clusters_address_and_a_token(self, aws: Clients, cluster: str) -> None:
         known = aws.eks.describe_cluster(name=cluster)["cluster"]
         found = access(aws, cluster)
-        assert found.endpoint == known["endpoint"]
-        assert found.endpoint.startswith("https://")
-        assert found.certificate_authority == known["certificateAuthority"]["data"]
-        assert "GetCallerIdentity" in opened(found.token)
+        assert found.server == known["endpoint"].rstrip("/")
+        assert found.server.startswith("https://")
+        assert "GetCallerIdentity" in opened(found.token() or "")
+
+    def test_its_authority_is_the_certificate_itself(self, aws: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+        """EKS gives PEM in base64, as it stands in a kubeconfig; moto gives no certificate at all."""
+        pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+        data = {"data": base64.b64encode(pem.encode()).decode()}
+        with answering({"cluster": {"endpoint": "https://1.example", "certificateAuthority": data}}) as url:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_EKS", url)
+            assert access(Clients(), "research").authority == pem
 
     def test_the_token_is_not_shown(self, aws: Clients, cluster: str) -> None:
         found = access(aws, cluster)
-        assert found.token not in repr(found)
+        assert str(found.token()) not in repr(found)
+
+    def test_a_token_is_made_anew_before_the_cluster_would_refuse_it(self, aws: Clients, cluster: str) -> None:
+        """A token of another second is another token; so is one that is signed with another key."""
+        now = [1000.0]
+        found = access(aws, cluster, clock=lambda: now[0])
+        first = found.token()
+        eventually(lambda: token(aws, cluster) != first)
+        now[0] += 599
+        assert found.token() == first
+        now[0] += 1
+        assert found.token() != first
+
+    def test_threads_that_ask_at_once_get_one_token(self, aws: Clients, cluster: str) -> None:
+        found = access(aws, cluster)
+        with ThreadPoolExecutor(8) as threads:
+            assert len({each.result() for each in [threads.submit(found.token) for _ in range(64)]}) == 1
 
     def test_a_cluster_that_is_not_there_is_not_found(self, aws: Clients) -> None:
         with pytest.raises(NotFound, match="EKS cluster no-such-cluster"):
