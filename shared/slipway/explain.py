@@ -141,7 +141,8 @@ def _starting(item: Item, now: float, facts: dict[str, Json], _: Ports) -> str:
     if item.desired is not Desired.RUN:
         return _stopping(item, now, facts)
     limit = f", or is given up {_when(item.deadline, now)}" if item.deadline is not None else ""
-    word = f" ({_first_line(item.reason)})" if item.reason else ""
+    facts["trouble"] = item.trouble
+    word = f" ({_first_line(item.trouble or item.reason)})" if item.trouble or item.reason else ""
     return (
         f"Its start was asked of {item.resource} {_span(now - _since(item))} ago{word}: "
         f"it is running once the backend says so{limit}"
@@ -154,8 +155,10 @@ def _running(item: Item, now: float, facts: dict[str, Json], _: Ports) -> str:
     since = item.started_at if item.started_at is not None else _since(item)
     facts["running_seconds"] = round(now - since, 3)
     limit = f", or is stopped {_when(item.deadline, now)}, its time limit" if item.deadline is not None else ""
+    facts["trouble"] = item.trouble
+    trouble = f", and something is wrong ({_first_line(item.trouble)})" if item.trouble else ""
     return (
-        f"It has been running on {item.resource} for {_span(now - since)}: it ends by itself, "
+        f"It has been running on {item.resource} for {_span(now - since)}{trouble}: it ends by itself, "
         f"by `slipway cancel {item.id}`{limit}"
     )
 

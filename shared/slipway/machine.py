@@ -342,6 +342,7 @@ def _again(item: Item, reason: str, now: float, *, wait: float) -> Decision:
         refusals=0,
         not_before=now + wait if wait else 0.0,
         backend_id=None,
+        trouble="",
         lease=None,
         missing_since=None,
         started_at=None,
@@ -353,7 +354,7 @@ def _again(item: Item, reason: str, now: float, *, wait: float) -> Decision:
 
 
 def _end(item: Item, now: float, state: State, reason: str, stage: Stage | None = None) -> Decision:
-    over = item.moved(state, now, reason, stage=stage, lease=None, due=None, deadline=None, ended_at=now)
+    over = item.moved(state, now, reason, stage=stage, trouble="", lease=None, due=None, deadline=None, ended_at=now)
     return Decision(over, slot=_release(item))
 
 
@@ -375,6 +376,8 @@ def _learn(item: Item, run: RunStatus) -> Item:
         told["metrics"] = run.metrics
     if item.missing_since is not None:
         told["missing_since"] = None
+    if run.trouble != item.trouble and item.desired is Desired.RUN:
+        told["trouble"] = run.trouble
     if not set(run.warnings) <= set(item.warnings):
         told["warnings"] = tuple(dict.fromkeys((*item.warnings, *run.warnings)))
     return item.but(**told) if told else item
@@ -407,7 +410,8 @@ def _stage(item: Item) -> Stage:
 
 def _expired(item: Item) -> str:
     if item.state is State.STARTING:
-        return f"it did not start within {_duration(item.timeouts.start)}"
+        why = f": {item.trouble}" if item.trouble else ""
+        return f"it did not start within {_duration(item.timeouts.start)}{why}"
     return f"it ran for more than its time limit of {_duration(item.timeouts.longest_run)}"
 
 

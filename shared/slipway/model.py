@@ -317,6 +317,8 @@ class Item:
     exit_code: int | None = None
     metrics: Mapping[str, Json] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    trouble: str = ""
+    """What keeps its run from going on, in its backend's words, as of the last look. "" where nothing does."""
     lease: Lease | None = None
     due: float | None = None
     deadline: float | None = None
@@ -440,6 +442,8 @@ class RunStatus:
     exit_code: int | None = None
     metrics: Mapping[str, Json] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    trouble: str = ""
+    """What keeps one that is not over from going on: no node has room, its image cannot be pulled."""
     failure: Failure = Failure.USER
     """Of a failed run: whose fault it is, as far as the backend tells."""
 

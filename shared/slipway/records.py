@@ -6,7 +6,6 @@ default are written too: a default may change in a later version, what was saved
 
 Reading is tolerant one way only. A field that a newer version added is ignored, a field that an older one lacked takes
 its default; a word that this version does not know (a state, a kind of source) is refused, for guessing would lose it.
-
 Fields are listed by hand: every step reads and writes an item, and `dataclasses.asdict` takes ten times as long.
 """
 
@@ -98,6 +97,7 @@ def changing_part(item: Item) -> str:
         "exit_code": item.exit_code,
         "metrics": item.metrics,
         "warnings": item.warnings,
+        "trouble": item.trouble,
         "timeline": item.timeline,
     }
     return _text(changing)[1:]
@@ -312,6 +312,7 @@ def _item(record: dict[str, Json]) -> Item:
         exit_code=get("exit_code"),
         metrics=get("metrics") or {},
         warnings=tuple(get("warnings") or ()),
+        trouble=get("trouble") or "",
         lease=_lease(get("lease")),
         due=get("due"),
         deadline=get("deadline"),
@@ -439,11 +440,11 @@ def _job(record: dict[str, Json]) -> Job:
 
 
 def _source(record: dict[str, Json]) -> Source:
-    kind = record["kind"]
-    if kind == "git":
-        return GitSource(record["uri"], record.get("version"))
-    if kind == "archive":
-        return ArchiveSource(record["uri"], record.get("sha256"))
-    if kind == "image":
-        return ImageSource(record["image"])
-    raise ValueError(f"unknown kind of source '{kind}'")
+    match record["kind"]:
+        case "git":
+            return GitSource(record["uri"], record.get("version"))
+        case "archive":
+            return ArchiveSource(record["uri"], record.get("sha256"))
+        case "image":
+            return ImageSource(record["image"])
+    raise ValueError(f"unknown kind of source '{record['kind']}'")

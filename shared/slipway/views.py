@@ -61,6 +61,7 @@ def item_document(item: Item, now: float | None = None) -> dict[str, Json]:
         "revision": item.revision,
         "backend_id": item.backend_id,
         "warnings": list(item.warnings),
+        "trouble": item.trouble,
         "timeline": [
             {"at": timestamp(moment.at), "state": moment.state.value, "reason": _no_userinfo(moment.reason)}
             for moment in item.timeline

@@ -31,6 +31,10 @@ class TargetContract:
     """Seconds that a short run may take from start to end on this backend."""
     lines_kept: tuple[str, ...] = ("first", "", "third: größer, 大きい")
     """Of a run that writes these three."""
+    after_a_stop: RunPhase = RunPhase.STOPPED
+    """Where what is stopped is removed, nothing of it is left to be seen."""
+    output_folder: bool = True
+    """Whether a run is given a folder for what it leaves behind."""
 
     @pytest.fixture
     def target(self) -> Target:
@@ -55,7 +59,7 @@ class TargetContract:
         yield runs
         for run in runs:
             target.stop(run)
-            self.end(target, run)
+            self.stopped(target, run)
 
     def end(self, target: Target, run: RunRef) -> RunStatus:
         """The status of a run once it is over."""
@@ -67,6 +71,10 @@ class TargetContract:
         status = eventually(over, within=self.within)
         assert status is not None
         return status
+
+    def stopped(self, target: Target, run: RunRef) -> None:
+        """Returns once a run that was stopped is over."""
+        eventually(lambda: target.status(run).phase in {*OVER, self.after_a_stop}, within=self.within)
 
     def test_it_says_how_soon_to_look_again(self, target: Target) -> None:
         assert target.look_again > 0
@@ -88,7 +96,7 @@ class TargetContract:
             assert (asked.run.item_id, 1) in named
             assert (over.run.item_id, 1) not in named
         target.stop(asked.run)
-        self.end(target, asked.run)
+        self.stopped(target, asked.run)
         assert asked.run.item_id not in {run.item_id for run in target.live()}
 
     def test_an_unknown_run_is_absent(self, target: Target) -> None:
@@ -158,7 +166,8 @@ class TargetContract:
         eventually(lambda: target.status(asked.run).phase is RunPhase.RUNNING, within=self.within)
         target.stop(asked.run)
         target.stop(asked.run)
-        assert self.end(target, asked.run).phase is RunPhase.STOPPED
+        self.stopped(target, asked.run)
+        assert target.status(asked.run).phase is self.after_a_stop
 
     def test_stopping_an_absent_run_is_fine(self, target: Target) -> None:
         target.stop(RunRef("nobody", 1))
@@ -194,12 +203,18 @@ class TargetContract:
 
     def test_the_environment_reaches_the_run(self, target: Target, launch: MakeLaunch) -> None:
         plain = launch(
-            'echo "$WANDB_RUN_ID"; echo "$SLIPWAY_ITEM"; echo "$ODD"; test -d "$SLIPWAY_OUTPUT_DIR" && echo there'
+            'echo "$WANDB_RUN_ID"; echo "$SLIPWAY_ITEM"; echo "$ODD"; test ! -d "$SLIPWAY_OUTPUT_DIR"; echo $?'
         )
         asked = replace(plain, env={**plain.env, "ODD": "two\nlines = 'é' \"$HOME\""})
         target.start(asked)
         self.end(target, asked.run)
-        lines = [asked.env["WANDB_RUN_ID"], asked.run.item_id, "two", "lines = 'é' \"$HOME\"", "there"]
+        lines = [
+            asked.env["WANDB_RUN_ID"],
+            asked.run.item_id,
+            "two",
+            "lines = 'é' \"$HOME\"",
+            str(int(self.output_folder)),
+        ]
         assert list(target.logs(asked.run)) == lines
 
     def test_another_instance_sees_the_run(

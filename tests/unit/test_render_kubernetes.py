@@ -220,13 +220,15 @@ def test_in_other_kinds_one_container_alone_has_the_run_id() -> None:
     assert variables(worker)["WANDB_PROJECT"] == "digits"
 
 
-def test_a_secret_is_a_reference_and_its_secret_may_be_absent() -> None:
+def test_a_secret_is_a_reference_to_the_runs_own_which_its_pods_wait_for() -> None:
     secrets = {"WANDB_API_KEY": "WANDB_API_KEY", "HF_TOKEN": "OF_TEAM"}
     told = variables(container(secrets=secrets))
-    assert told["WANDB_API_KEY"] == {
-        "secretKeyRef": {"name": "slipway-secrets", "key": "WANDB_API_KEY", "optional": True}
-    }
-    assert told["HF_TOKEN"]["secretKeyRef"]["key"] == "OF_TEAM"
+    assert told["WANDB_API_KEY"] == {"secretKeyRef": {"name": "slipway-item7-1", "key": "WANDB_API_KEY"}}
+    assert told["HF_TOKEN"] == {"secretKeyRef": {"name": "slipway-item7-1", "key": "HF_TOKEN"}}
+
+
+def test_a_secret_that_is_there_for_all_runs_may_be_absent() -> None:
+    secrets = {"WANDB_API_KEY": "WANDB_API_KEY", "HF_TOKEN": "OF_TEAM"}
     helm = variables(container(cluster=Cluster(secret="wandb", secret_key="password"), secrets=secrets))
     assert helm["WANDB_API_KEY"]["secretKeyRef"] == {"name": "wandb", "key": "password", "optional": True}
     assert helm["HF_TOKEN"]["secretKeyRef"]["key"] == "OF_TEAM"
@@ -625,4 +627,4 @@ def test_what_stands_for_a_secret_is_always_a_reference(config: dict[str, Any], 
     running = [one for one in containers_in(body) if "WANDB_PROJECT" in {each["name"] for each in one.get("env", [])}]
     for one in running:
         told = variables(one)
-        assert all(told[name]["secretKeyRef"]["key"] == "REFERENCE" for name in secrets)
+        assert all(told[name]["secretKeyRef"]["key"] == name for name in secrets)

@@ -58,6 +58,7 @@ def item(document: Json) -> Group:
         ("state", state(document["state"])),
         ("failed in", document["stage"] or ""),
         ("reason", document["reason"]),
+        ("trouble", document.get("trouble", "")),
         ("queue", f"{document['entity']}/{document['queue']} ({document['resource']})"),
         ("project", document["project"]),
         ("source", source),

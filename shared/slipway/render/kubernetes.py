@@ -172,10 +172,13 @@ def _give_env(running: Sequence[dict[str, Any]], launch: Launch, cluster: Cluste
 
 
 def _env(launch: Launch, cluster: Cluster) -> list[dict[str, Any]]:
-    """Secrets by reference. The Secret is optional, as a job need not talk to W&B: without it, it just has no key."""
+    """Secrets by reference. A Secret of the run's own is waited for: it is made after the run, to be owned by it. One
+    that was there before is optional, as a job need not talk to W&B: without it, it just has no key."""
     plain: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in launch.env.items()]
     for variable, reference in sorted(launch.secrets.items()):
-        key = cluster.secret_key if variable == "WANDB_API_KEY" and cluster.secret_key else reference
-        source = {"name": cluster.secret, "key": key, "optional": True}
+        source: dict[str, Any] = {"name": launch.run.name, "key": variable}
+        if cluster.secret is not None:
+            key = cluster.secret_key if variable == "WANDB_API_KEY" and cluster.secret_key else reference
+            source = {"name": cluster.secret, "key": key, "optional": True}
         plain.append({"name": variable, "valueFrom": {"secretKeyRef": source}})
     return plain

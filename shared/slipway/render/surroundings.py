@@ -21,10 +21,11 @@ class Cluster:
     """Where the queue's config names none."""
     agent: str = "slipway"
     """The value of the label wandb.ai/agent: which deployment started a run."""
-    secret: str = "slipway-secrets"  # noqa: S105 - the name of a Secret
-    """The Secret, in the run's namespace, that holds the run's secrets. It is there already: nobody here writes one."""
+    secret: str | None = None
+    """A Secret, in the run's namespace, that holds the secrets of all runs and is there already. None: each run has one
+    of its own, which is made for it and goes with it."""
     secret_key: str | None = None
-    """The key of WANDB_API_KEY in it, where that is not the variable's own name. W&B's Helm chart has `password`."""
+    """The key of WANDB_API_KEY in `secret`, where that is not the variable's own name. W&B's chart has `password`."""
     code_image: str = CODE_IMAGE
     code_claim: str | None = None
     """A PersistentVolumeClaim for mounted code, None for an emptyDir of each pod."""

@@ -1,4 +1,5 @@
-"""The state of a Kubernetes object as a run's: a Job's by its counts, any other kind's by what its controller reports.
+"""The state of a Kubernetes object as a run's: a Job's by its conditions, any other kind's by what its controller
+reports, and of either what its pods and their events say beyond that.
 
 A Job has ended when its conditions say so, whatever the number of its pods: W&B Launch waits for exactly one that
 succeeded, and never sees a parallel Job finish. Custom resources report in one of three ways: `status.state.phase`
@@ -7,9 +8,12 @@ succeeded, and never sees a parallel Job finish. Custom resources report in one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from slipway.model import Failure, Json, RunPhase, RunStatus
+from slipway.status import pods as words
+from slipway.status.pods import Event, Pod
 
 _STOPPING = (RunPhase.RUNNING, "stopping")
 WORDS: Mapping[str, tuple[RunPhase, str]] = {
@@ -29,6 +33,71 @@ _PRECEDENCE = (
     (RunPhase.STARTING, ""),
 )
 """Conditions stay true when later ones join them: an end is later than what led to it."""
+
+
+DEADLINE = "DeadlineExceeded"
+GONE: Mapping[str, RunPhase] = {
+    "Completed": RunPhase.FINISHED,
+    "BackoffLimitExceeded": RunPhase.FAILED,
+    DEADLINE: RunPhase.FAILED,
+    "PodFailurePolicy": RunPhase.FAILED,
+    "FailedIndexes": RunPhase.FAILED,
+    "MaxFailedIndexesExceeded": RunPhase.FAILED,
+}
+"""Reasons of the Job controller's last event, which outlives its Job by an hour, where the cluster is as it comes."""
+
+
+def is_job(resource: Mapping[str, Json]) -> bool:
+    """Whether it is a batch/v1 Job; Volcano has a kind of that name too."""
+    return resource.get("kind") == "Job" and str(resource.get("apiVersion")).partition("/")[0] == "batch"
+
+
+def run_status(resource: Mapping[str, Json], pods: Sequence[Pod] = (), events: Sequence[Event] = ()) -> RunStatus:
+    """Of the run that this object is, with what its pods and the events of all of it say."""
+    status = job_status(resource) if is_job(resource) else custom_status(resource)
+    match status.phase:
+        case RunPhase.FINISHED:
+            return replace(status, exit_code=0)
+        case RunPhase.FAILED:
+            return _failed(resource, status, pods, events)
+    if (resource.get("metadata") or {}).get("deletionTimestamp"):
+        return replace(status, phase=RunPhase.RUNNING, reason="stopping")
+    phase = RunPhase.RUNNING if words.begun(pods) else status.phase
+    return replace(status, phase=phase, trouble="; ".join(words.troubles(pods, events)))
+
+
+def of_events(events: Iterable[Event]) -> RunStatus:
+    """Of an object that is gone, by the events that it left behind. `ttlSecondsAfterFinished` removes what is over, and
+    that it is over must not be forgotten."""
+    for event in events:
+        about = event.get("involvedObject") or {}
+        reason = str(event.get("reason") or "")
+        phase = GONE.get(reason) if about.get("kind") == "Job" else None
+        if phase is None and about.get("kind") != "Pod":
+            # Operators name their kind first: PyTorchJobSucceeded.
+            phase = WORDS.get(reason.removeprefix(str(about.get("kind"))).lower(), (None, ""))[0]
+        if phase is RunPhase.FINISHED:
+            return RunStatus(phase, "", exit_code=0)
+        if phase is RunPhase.FAILED:
+            return RunStatus(phase, f"{event.get('message') or reason} (it was removed since, and its pods with it)")
+    return RunStatus(RunPhase.ABSENT)
+
+
+def _failed(resource: Mapping[str, Json], status: RunStatus, pods: Sequence[Pod], events: Sequence[Event]) -> RunStatus:
+    if is_job(resource) and _reason_of(resource, "Failed") == DEADLINE:
+        # Its pods were ended for it, and say so as if they had failed.
+        limit = (resource.get("spec") or {}).get("activeDeadlineSeconds")
+        return replace(status, reason=f"it ran for more than its activeDeadlineSeconds, {limit} s ({DEADLINE})")
+    ended = words.ending(pods, events)
+    if ended is None:
+        return status
+    phase = RunPhase.PREEMPTED if ended.preempted else RunPhase.FAILED
+    return replace(status, phase=phase, reason=ended.reason, exit_code=ended.exit_code, failure=ended.failure)
+
+
+def _reason_of(resource: Mapping[str, Json], kind: str) -> str:
+    conditions = (resource.get("status") or {}).get("conditions") or []
+    return next((str(each.get("reason")) for each in conditions if each.get("type") == kind), "")
 
 
 def job_status(job: Mapping[str, Json]) -> RunStatus:

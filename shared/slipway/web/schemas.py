@@ -198,6 +198,7 @@ class ItemView(ItemSummary):
     revision: str | None
     backend_id: str | None
     warnings: list[str]
+    trouble: str = Field(description="What keeps its run from going on, as of the last look.")
     timeline: list[MomentView]
     desired: Desired
     resumes: int

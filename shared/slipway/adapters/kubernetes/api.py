@@ -60,7 +60,8 @@ class Api:
                 return
 
     def create(self, path: str, body: Mapping[str, Json], doing: str, *, field: str = "resource_args") -> Body:
-        """`field` is where the manifest stands in what people write, for messages. A field that the server does not know is refused and not dropped, by servers of 1.25 and later.
+        """`field` is where the manifest stands in what people write, for messages. A field that the server does not
+        know is refused and not dropped, by servers of 1.25 and later.
         https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation"""
         return self._call("POST", path, doing, body=body, query={"fieldValidation": "Strict"}, field=field)
 
