@@ -49,9 +49,11 @@ def failure(error: Exception, doing: str) -> SlipwayError | None:
         case auth.GoogleAuthError():
             return Refused(f"cannot {doing}: {_first(error)}", retry_after=15.0)
         case RetryError():
-            return failure(error.cause, doing) if isinstance(error.cause, Exception) else Temporary(f"cannot {doing}")
+            return Temporary(f"cannot {doing}: {error.cause}")
         case GoogleAPICallError():
-            return of_answer(doing, int(error.code or 500), str(error.message))
+            # What came back is Google's sentence; the message has the whole request before it.
+            answered = getattr(error.response, "text", "")
+            return of_answer(doing, int(error.code or 500), answered or str(error.message))
         case requests.RequestException():
             return Temporary(f"cannot {doing}: Google Cloud does not answer: {error}")
     return None
