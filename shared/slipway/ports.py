@@ -189,6 +189,15 @@ class Blobs(Protocol):
         ...
 
 
+class SignedBlobs(Blobs, Protocol):
+    """Blobs that somebody without an identity can read, for a time."""
+
+    def signed(self, key: str, seconds: float) -> str:
+        """An https URL with which anybody may read what is under this key for that long, at most 7 days: a secret. Ends
+        earlier where the credentials that signed it do."""
+        ...
+
+
 class Sources(Protocol):
     """Where code comes from."""
 
@@ -208,6 +217,11 @@ class Sources(Protocol):
 class Registry(Protocol):
     def presence(self, image: str) -> Presence:
         """Is this image there? One question, three answers."""
+        ...
+
+    def login(self, image: str) -> tuple[str, str] | None:
+        """User and password to push this image with, for a builder that runs elsewhere; None where it takes none, and
+        where the builder's own identity must do. Never logged, never stored."""
         ...
 
 

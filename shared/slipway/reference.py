@@ -24,3 +24,9 @@ def not_a_reference(text: str) -> str:
     if len(name) > _MAX_NAME or not _REFERENCE.fullmatch(text):
         return "is not a valid Docker image reference"
     return ""
+
+
+def on_loopback(text: str) -> bool:
+    """Whether its registry is on the loopback of whoever speaks to it, where plain HTTP is as good as any."""
+    host = re.sub(r":[0-9]+$", "", text.partition("/")[0])
+    return host in ("localhost", "[::1]") or re.fullmatch(r"127(?:\.[0-9]{1,3}){3}", host) is not None

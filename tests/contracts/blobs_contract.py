@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
-from slipway.ports import Blobs
+from slipway.ports import Blobs, SignedBlobs
 
 
 class BlobsContract:
@@ -48,3 +49,24 @@ class BlobsContract:
         blobs.put("a", content)
         content[:] = b"other"
         assert blobs.get("a") == b"first"
+
+
+class SignedBlobsContract:
+    """Of those that somebody without an identity can read. The fixture is the one of BlobsContract."""
+
+    @pytest.mark.parametrize("key", ["contexts/a.tar.gz", "a b+c&d=e%20.zip", "équipe/🚢"])
+    def test_a_signed_url_reads_what_is_there_without_any_identity(self, blobs: SignedBlobs, key: str) -> None:
+        blobs.put(key, b"here")
+        answer = httpx.get(blobs.signed(key, 60.0), trust_env=False)
+        assert (answer.status_code, answer.content) == (200, b"here")
+
+    def test_a_signed_url_is_of_one_key_alone(self, blobs: SignedBlobs) -> None:
+        blobs.put("a", b"a")
+        blobs.put("b", b"b")
+        assert [httpx.get(blobs.signed(key, 60.0), trust_env=False).content for key in ("a", "b")] == [b"a", b"b"]
+
+    def test_what_is_not_there_yet_can_be_signed_for(self, blobs: SignedBlobs) -> None:
+        url = blobs.signed("later", 60.0)
+        assert httpx.get(url, trust_env=False).status_code == 404
+        blobs.put("later", b"now")
+        assert httpx.get(url, trust_env=False).content == b"now"

@@ -32,6 +32,16 @@ class RegistryContract:
     def test_an_image_that_nobody_made_is_absent(self, registry: Registry, absent: list[str]) -> None:
         assert [registry.presence(image) for image in absent] == [Presence.ABSENT] * len(absent)
 
+    @pytest.fixture
+    def user(self) -> tuple[str, str] | None:
+        """Whom this registry lets push, as far as the adapter was told."""
+        return None
+
+    def test_it_hands_out_the_login_that_it_takes_to_push(
+        self, registry: Registry, present: str, user: tuple[str, str] | None
+    ) -> None:
+        assert registry.login(present) == user
+
     def test_asking_twice_gives_the_same_answer(self, registry: Registry, present: str) -> None:
         assert [registry.presence(present) for _ in range(2)] == [Presence.PRESENT] * 2
 

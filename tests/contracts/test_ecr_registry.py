@@ -41,6 +41,10 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.registry
 class TestEcrRegistry(RegistryContract, LoginContract):
     @pytest.fixture
+    def user(self) -> tuple[str, str]:
+        return LOGIN
+
+    @pytest.fixture
     def registry(self, aws: Clients, host: str) -> Registry:
         return OciRegistry(EcrCredentials(aws, also=frozenset({host})))
 

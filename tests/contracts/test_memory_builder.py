@@ -68,8 +68,12 @@ class TestMemoryRegistry(RegistryContract):
         return "memory/digits:1"
 
     @pytest.fixture
-    def registry(self, present: str) -> MemoryRegistry:
-        return MemoryRegistry({present})
+    def user(self) -> tuple[str, str]:
+        return ("slipway", "not-a-secret")
+
+    @pytest.fixture
+    def registry(self, present: str, user: tuple[str, str]) -> MemoryRegistry:
+        return MemoryRegistry({present}, user=user)
 
 
 class TestMemoryRegistryWithALogin(LoginContract):

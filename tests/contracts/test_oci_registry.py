@@ -65,6 +65,10 @@ class TestOpenRegistry(RegistryContract):
 @pytest.mark.registry
 class TestRegistryWithLogin(RegistryContract, LoginContract):
     @pytest.fixture
+    def user(self) -> tuple[str, str]:
+        return USER
+
+    @pytest.fixture
     def registry(self, guarded_host: str) -> Registry:
         return OciRegistry({guarded_host: USER}.get)
 
@@ -133,6 +137,10 @@ def server() -> Iterator[TokenRegistry]:
 
 class TestRegistryWithTokens(RegistryContract, LoginContract):
     """https://distribution.github.io/distribution/spec/auth/token/"""
+
+    @pytest.fixture
+    def user(self) -> tuple[str, str]:
+        return USER
 
     @pytest.fixture
     def guarded(self, server: TokenRegistry) -> TokenRegistry:
@@ -228,3 +236,10 @@ def test_a_password_is_in_no_error(server: TokenRegistry) -> None:
     with pytest.raises(Temporary) as raised:
         OciRegistry(lambda registry: USER).presence(f"{server.host}/team/job:1")
     assert USER[1] not in str(raised.value)
+
+
+def test_no_registry_is_given_the_login_of_another() -> None:
+    registry = OciRegistry({"registry.example.com": USER}.get)
+    assert registry.login("registry.example.com/team/job:1") == USER
+    assert registry.login("registry.example.com.evil.example/team/job:1") is None
+    assert registry.login("team/job:1") is None

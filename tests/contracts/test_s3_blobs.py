@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.contracts.blobs_contract import BlobsContract
+from tests.contracts.blobs_contract import BlobsContract, SignedBlobsContract
 from tests.standins.aws.moto_server import REGION, unique
 
 from slipway.adapters.aws.blobs import S3Blobs
@@ -23,13 +24,13 @@ def bucket(aws: Clients) -> str:
     return name
 
 
-class TestS3Blobs(BlobsContract):
+class TestS3Blobs(BlobsContract, SignedBlobsContract):
     @pytest.fixture
     def blobs(self, aws: Clients, bucket: str) -> S3Blobs:
         return S3Blobs(aws, bucket)
 
 
-class TestS3BlobsUnderAPrefix(BlobsContract):
+class TestS3BlobsUnderAPrefix(BlobsContract, SignedBlobsContract):
     @pytest.fixture
     def blobs(self, aws: Clients, bucket: str) -> S3Blobs:
         return S3Blobs(aws, bucket, "slipway/")
@@ -62,3 +63,20 @@ def test_a_file_leaves_as_a_stream(aws: Clients, bucket: str, tmp_path: Path) ->
     (body,) = bodies
     assert not isinstance(body, bytes | bytearray | str)
     assert callable(body.read)
+
+
+@pytest.mark.parametrize(
+    ("region", "host"), [("eu-west-1", "s3.eu-west-1.amazonaws.com"), ("cn-north-1", "s3.cn-north-1.amazonaws.com.cn")]
+)
+def test_a_url_is_signed_as_every_region_takes_it(
+    aws: Clients, region: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With version 4, for the bucket's own host in its own region, and for no longer than was asked.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html"""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    url = urlsplit(S3Blobs(aws.in_region(region), "contexts", "slipway/").signed("a b.tar.gz", 86400.0))
+    query = parse_qs(url.query)
+    assert (url.scheme, url.netloc, url.path) == ("https", f"contexts.{host}", "/slipway/a%20b.tar.gz")
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert query["X-Amz-Credential"][0].split("/")[2:] == [region, "s3", "aws4_request"]
+    assert query["X-Amz-Expires"] == ["86400"]

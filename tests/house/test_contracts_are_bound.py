@@ -19,6 +19,7 @@ SUITES = {
     ports.Store: "StoreContract",
     ports.Bus: "BusContract",
     ports.Blobs: "BlobsContract",
+    ports.SignedBlobs: "SignedBlobsContract",
     ports.Sources: "SourcesContract",
     ports.Registry: "RegistryContract",
     ports.Builder: "BuilderContract",
@@ -83,7 +84,8 @@ def test_every_adapter_is_bound_to_the_suite_of_its_port(name: str, port: Any) -
     assert name in bindings()[SUITES[port]], f"{name} answers to {port.__name__} and no test binds it to the suite"
 
 
-def test_memory_answers_to_every_port_but_the_watcher() -> None:
-    """Design: the whole app runs on the in-memory adapters. Nothing changes there unless told, so nothing watches."""
+def test_memory_answers_to_every_port_but_two() -> None:
+    """Design: the whole app runs on the in-memory adapters. Nothing changes there unless told, so nothing watches; and
+    nobody else can read there, so nothing is signed."""
     from_memory = {port for name, port in adapters().items() if name.startswith("Memory")}
-    assert from_memory == set(SUITES) - {ports.Watcher}
+    assert from_memory == set(SUITES) - {ports.Watcher, ports.SignedBlobs}

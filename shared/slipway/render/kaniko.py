@@ -7,92 +7,90 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slipway.errors import Invalid, Problem
 from slipway.model import Json
+from slipway.render.build_job import (
+    AUTH_KEY,
+    DOCKERFILE,
+    Flavour,
+    Mount,
+    Place,
+    assemble,
+    claimed,
+    from_secret,
+    options,
+    own_container,
+    shape_problems,
+)
 
-IMAGE = "gcr.io/kaniko-project/executor:v1.24.0"
-"""The project's last release. W&B's default is v1.11.0, of 2023."""
-DEADLINE = 1800
-"""Seconds of a build's pod."""
-DOCKERFILE = "Dockerfile.wandb"
+IMAGE = "ghcr.io/osscontainertools/kaniko:v1.28.3"
+"""Of the fork that is maintained and publishes its images; Google's own repository was archived in June 2025.
+https://github.com/osscontainertools/kaniko"""
+CONFIG = "kaniko-config"
 _AZURE_KEY = "azure-storage-access-key"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where and how a build's Job runs."""
-
-    namespace: str = "wandb"
-    service_account: str = "default"
-    registry: str = "other"
-    """ecr, acr, gar or other."""
-    region: str | None = None
-    """Of an ECR registry."""
-    azure_storage: bool = False
-    """The context lies in Azure Blob Storage, read with a key."""
-    claim: str | None = None
-    """A PersistentVolumeClaim that holds contexts in place of a bucket."""
-    docker_config: str | None = None
-    """A Secret with the registry's login, as `.dockerconfigjson`."""
+_LOGIN = "/kaniko/.docker"
+_CREDENTIALS = {"ecr": ("/root/.aws", "credentials"), "gar": ("/kaniko/.config/gcloud", "config.json")}
+"""Registry → where its tools look for a key file, and under which name."""
+_HELPERS = {"ecr": "ecr-login", "acr": "acr-env"}
+"""Registry → the credential helper of the executor's image. Google's credentials it finds without one."""
 
 
 def job(
-    *, name: str, context: str, image: str, config: Mapping[str, Json], place: Place, build_args: Mapping[str, str] = {}
+    *,
+    name: str,
+    context: str,
+    image: str,
+    config: Mapping[str, Json],
+    place: Place,
+    build_args: Mapping[str, str] = {},
+    platform: str | None = None,
 ) -> dict[str, Any]:
     """The Job that builds `image` from the context (a URL that Kaniko reads). `config` is the queue's `builder`.
 
     Raises Invalid for settings that do not go together.
     """
     _refuse(config, place)
-    body = copy.deepcopy(dict(config.get("kaniko-config") or {}))
-    spec: dict[str, Any] = body.get("spec") or {}
-    template: dict[str, Any] = spec.get("template") or {}
-    pod: dict[str, Any] = template.get("spec") or {}
-    given: dict[str, Any] = (pod.get("containers") or [{}])[0]
-    secret = _secret(config, place, name)
+    given = copy.deepcopy(own_container(config, CONFIG))
     container = {
         **given,
-        "args": _args(context, image, build_args, given.get("args") or []),
+        "args": _args(context, image, build_args, platform, given.get("args") or []),
         "name": given.get("name", "wandb-container-build"),
         "image": given.get("image", config.get("kaniko-image") or IMAGE),
-        "volumeMounts": [*(given.get("volumeMounts") or []), *(mount for _, mount in secret)],
         "env": [*(given.get("env") or []), *_env(config, place)],
     }
-    labels = {"wandb": "launch"}
     workload = place.registry == "acr" and place.docker_config is None
-    pod_labels = {**labels, **({"azure.workload.identity/use": "true"} if workload else {})}
-    metadata, pod_metadata = body.get("metadata") or {}, template.get("metadata") or {}
-    return {
-        **body,
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            **metadata,
-            "name": metadata.get("name", name),
-            "namespace": metadata.get("namespace", place.namespace),
-            "labels": {**(metadata.get("labels") or {}), **labels},
+    return assemble(
+        config,
+        CONFIG,
+        name=name,
+        place=place,
+        container=container,
+        mounts=_mounts(config, place, name),
+        pod_labels={"azure.workload.identity/use": "true"} if workload else {},
+    )
+
+
+def beside(name: str, config: Mapping[str, Json], place: Place, host: str) -> Sequence[dict[str, Any]]:
+    """The ConfigMap that the Job mounts where no login is handed to it: which helper logs in to the registry `host`."""
+    if place.docker_config or not (config.get("secret-name") or place.registry == "acr"):
+        return ()
+    helper = _HELPERS.get(place.registry)
+    docker = {"credHelpers": {host: helper}} if helper else {}
+    return (
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": _config_map(name)},
+            "data": {"config.json": json.dumps(docker)},
         },
-        "spec": {
-            **spec,
-            "backoffLimit": spec.get("backoffLimit", 0),
-            "template": {
-                **template,
-                "metadata": {**pod_metadata, "labels": {**(pod_metadata.get("labels") or {}), **pod_labels}},
-                "spec": {
-                    **pod,
-                    "restartPolicy": pod.get("restartPolicy", "Never"),
-                    "activeDeadlineSeconds": pod.get("activeDeadlineSeconds", DEADLINE),
-                    "serviceAccountName": pod.get("serviceAccountName", place.service_account),
-                    "containers": [container],
-                    "volumes": [*(pod.get("volumes") or []), *(volume for volume, _ in secret)],
-                },
-            },
-        },
-    }
+    )
+
+
+FLAVOUR = Flavour("kaniko", job, beside, by_right=False)
 
 
 def _refuse(config: Mapping[str, Json], place: Place) -> None:
@@ -100,16 +98,7 @@ def _refuse(config: Mapping[str, Json], place: Place) -> None:
     if bool(config.get("secret-name")) != bool(config.get("secret-key")):
         rule = "secret-name and secret-key go together, and one of them is missing"
         problems.append(Problem("builder.secret-name", rule, fix="Give both, or neither."))
-    containers = (((config.get("kaniko-config") or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
-    if len(containers.get("containers") or []) > 1:
-        rule = "has more than one container, and a build runs in one"
-        problems.append(Problem("builder.kaniko-config.spec.template.spec.containers", rule, fix="Keep one."))
-    for each in (containers.get("containers") or [{}])[0].get("args") or []:
-        name, equals, _ = each.partition("=")
-        if not equals:
-            problems.append(
-                Problem("builder.kaniko-config", "an argument is --name=value", each, f"Write {name}=true.")
-            )
+    problems += shape_problems(config, CONFIG)
     if config.get("secret-name") and place.registry == "other" and place.docker_config is None:
         rule = "is a cloud's credentials, and this registry is no cloud's"
         fix = "Give the registry's login as a Secret of type kubernetes.io/dockerconfigjson instead."
@@ -118,10 +107,12 @@ def _refuse(config: Mapping[str, Json], place: Place) -> None:
         raise Invalid(problems)
 
 
-def _args(context: str, image: str, build_args: Mapping[str, str], given: list[str]) -> list[str]:
+def _args(
+    context: str, image: str, build_args: Mapping[str, str], platform: str | None, given: Sequence[str]
+) -> list[str]:
     destination = image.removeprefix("https://")
     repository, _, tag = destination.rpartition(":")
-    args = {
+    ours = {
         "--context": context,
         "--dockerfile": DOCKERFILE,
         "--destination": destination,
@@ -129,15 +120,10 @@ def _args(context: str, image: str, build_args: Mapping[str, str], given: list[s
         "--cache-repo": repository if "/" not in tag else destination,
         "--snapshot-mode": "redo",
         "--compressed-caching": "false",
+        **({"--custom-platform": platform} if platform else {}),
     }
-    owns: dict[str, list[str]] = {}
-    for each in given:
-        name, _, value = each.partition("=")
-        owns.setdefault(name, []).append(value)
-    # An option that the owner repeats (`--build-arg`, `--registry-mirror`) is repeated.
-    words = {**{name: [value] for name, value in args.items()}, **owns}
     repeated = [f"--build-arg={name}={value}" for name, value in sorted(build_args.items())]
-    return [*(f"{name}={value}" for name, values in words.items() for value in values), *repeated]
+    return [*options(ours, given), *repeated]
 
 
 def _env(config: Mapping[str, Json], place: Place) -> list[dict[str, Any]]:
@@ -152,30 +138,24 @@ def _env(config: Mapping[str, Json], place: Place) -> list[dict[str, Any]]:
     return env
 
 
-def _secret(config: Mapping[str, Json], place: Place, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Volumes with their mounts: the context's, and what it takes to push."""
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    if place.claim:
-        volume = {"name": "kaniko-pvc", "persistentVolumeClaim": {"claimName": place.claim}}
-        found.append((volume, {"name": "kaniko-pvc", "mountPath": "/context"}))
+def _mounts(config: Mapping[str, Json], place: Place, name: str) -> list[Mount]:
+    """The context's, and what it takes to push."""
+    found = [claimed(place.claim)] if place.claim else []
     if place.docker_config:
-        items = [{"key": ".dockerconfigjson", "path": "config.json"}]
-        volume = {"name": "kaniko-docker-config", "secret": {"secretName": place.docker_config, "items": items}}
-        found.append((volume, {"name": "kaniko-docker-config", "mountPath": "/kaniko/.docker"}))
-        return found
+        login = from_secret("kaniko-docker-config", place.docker_config, AUTH_KEY, _LOGIN, "config.json")
+        return [*found, login]
     secret = config.get("secret-name")
     if secret or place.registry == "acr":
-        volume = {"name": "docker-config", "configMap": {"name": f"docker-config-{name}"}}
-        path = "/kaniko/.docker" if secret else "/kaniko/.docker/"
-        found.append((volume, {"name": "docker-config", "mountPath": path}))
+        path = _LOGIN if secret else f"{_LOGIN}/"
+        volume = {"name": "docker-config", "configMap": {"name": _config_map(name)}}
+        found.append(Mount(volume, {"name": "docker-config", "mountPath": path}))
     if secret and place.registry in _CREDENTIALS:
         path, file = _CREDENTIALS[place.registry]
-        items = [{"key": config["secret-key"], "path": file}]
-        volume_name = secret.replace(".", "-")  # a Secret's name may have dots, and a volume's may not
-        volume = {"name": volume_name, "secret": {"secretName": secret, "items": items}}
-        found.append((volume, {"name": volume_name, "mountPath": path, "readOnly": True}))
+        # A Secret's name may have dots, and a volume's may not.
+        mount = from_secret(str(secret).replace(".", "-"), secret, config["secret-key"], path, file)
+        found.append(Mount(mount.volume, {**mount.at, "readOnly": True}))
     return found
 
 
-_CREDENTIALS = {"ecr": ("/root/.aws", "credentials"), "gar": ("/kaniko/.config/gcloud", "config.json")}
-"""Registry → where its tools look for a key file, and under which name."""
+def _config_map(name: str) -> str:
+    return f"docker-config-{name}"

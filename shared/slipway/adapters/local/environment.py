@@ -141,6 +141,10 @@ class EnvironmentRegistry:
         ready = _environments(self._home) / _tag(image, self._home) / "ready"
         return Presence.PRESENT if ready.exists() else Presence.ABSENT
 
+    def login(self, image: str) -> tuple[str, str] | None:
+        """None: nothing is pushed here."""
+        return None
+
 
 def _environments(home: Path) -> Path:
     return home / "environments"

@@ -31,3 +31,6 @@ class NoopBuilder:
 class _Nothing:
     def presence(self, image: str) -> Presence:
         return Presence.ABSENT
+
+    def login(self, image: str) -> tuple[str, str] | None:
+        return None

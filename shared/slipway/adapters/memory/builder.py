@@ -9,16 +9,26 @@ from slipway.ports import Registry
 
 
 class MemoryRegistry:
-    """Image references in a set. A reference under `forbidden` is answered with "unauthorised"."""
+    """Image references in a set. A reference under `forbidden` is answered with "unauthorised". `user` is handed out to
+    whoever pushes."""
 
-    def __init__(self, images: set[str] | None = None, forbidden: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        images: set[str] | None = None,
+        forbidden: tuple[str, ...] = (),
+        user: tuple[str, str] | None = None,
+    ) -> None:
         self.images = images if images is not None else set()
         self._forbidden = forbidden
+        self._user = user
 
     def presence(self, image: str) -> Presence:
         if image.startswith(self._forbidden) and self._forbidden:
             return Presence.UNAUTHORISED
         return Presence.PRESENT if image in self.images else Presence.ABSENT
+
+    def login(self, image: str) -> tuple[str, str] | None:
+        return self._user
 
 
 class MemoryBuilder:

@@ -85,6 +85,10 @@ class OciRegistry:
                 return Presence.UNAUTHORISED
         raise _failure(reference, "the registry", answer)
 
+    def login(self, image: str) -> tuple[str, str] | None:
+        """See ports.Registry. Raises Invalid for what is no image reference."""
+        return self._credentials(parse(image).registry)
+
     def close(self) -> None:
         self._http.close()
 
