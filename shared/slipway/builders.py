@@ -14,14 +14,16 @@ from slipway.model import Json
 from slipway.reference import not_a_reference
 from slipway.registries import broken_rule, destination, without_login
 
-BUILDERS = ("docker", "kaniko", "codebuild", "noop", "environment")
+BUILDERS = ("docker", "kaniko", "buildah", "codebuild", "noop", "environment")
 WANDB_BUILDERS = ("docker", "kaniko", "noop")
 KANIKO_KEYS = ("build-context-store", "build-job-name", "secret-name", "secret-key", "kaniko-image", "kaniko-config")
+BUILDAH_KEYS = ("buildah-image", "buildah-config")
 CODEBUILD_KEYS = ("compute-type",)
 KEYS = (
     *CODEBUILD_KEYS,
     *("type", "destination", "platform", "base_image", "accelerator", "cuda", "build-args", "build_args"),
     *KANIKO_KEYS,
+    *BUILDAH_KEYS,
 )
 
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?")
@@ -58,14 +60,16 @@ def read_builder(
     _check_context_store(builder)
     _check_job_name(builder)
     _check_secret(builder)
-    _image(builder, "kaniko-image")
-    _check_kaniko_config(builder)
+    for flavour in ("kaniko", "buildah"):
+        _image(builder, f"{flavour}-image")
+        _check_fragment(builder, flavour)
     return {**section, "destination": where} if where else dict(section)
 
 
 def lacks_context_store(builder: Mapping[str, Json]) -> bool:
-    """Kaniko reads the build context from a bucket. W&B's can also take it from a volume, which no section names."""
-    return builder.get("type") == "kaniko" and not builder.get("build-context-store")
+    """Builds in a cluster read their context from a bucket. W&B's can also take it from a volume, which no section
+    names."""
+    return builder.get("type") in ("kaniko", "buildah") and not builder.get("build-context-store")
 
 
 def _destination(builder: Reader) -> str | None:
@@ -133,16 +137,18 @@ def _check_secret(builder: Reader) -> None:
         builder.problem("secret-key", "is not a key in a Kubernetes secret: letters, digits, '-', '_' and '.'")
 
 
-def _check_kaniko_config(builder: Reader) -> None:
-    """A fragment of a Kubernetes Job. What kaniko itself needs of it is checked; the rest is for Kubernetes."""
-    config = builder.mapping("kaniko-config")
-    inside = Reader(config, config, builder.at("kaniko-config"), builder.problems)
+def _check_fragment(builder: Reader, flavour: str) -> None:
+    """A fragment of a Kubernetes Job. What the build itself needs of it is checked; the rest is for Kubernetes."""
+    field = f"{flavour}-config"
+    config = builder.mapping(field)
+    inside = Reader(config, config, builder.at(field), builder.problems)
     for field in ("spec", "template", "spec"):
         nested = inside.mapping(field)
         inside = Reader(nested, nested, inside.at(field), builder.problems)
     containers = _listed(inside, "containers", "must be a list of containers")
     if len(containers) > 1:
-        inside.problem("containers", f"are {len(containers)}, and a kaniko build has one container", fix="Leave one.")
+        rule = f"are {len(containers)}, and a {flavour} build has one container"
+        inside.problem("containers", rule, fix="Leave one.")
     for index, container in enumerate(containers):
         if not isinstance(container, Mapping):
             inside.problem(f"containers[{index}]", "must be a mapping")
