@@ -17,13 +17,15 @@ from slipway.errors import Invalid, Problem
 from slipway.loading import known, load
 from slipway.model import Topic
 from slipway.ports import Builder, Clock, Ports, Target
-from slipway.render.surroundings import Account, Surroundings
+from slipway.render.surroundings import Account, Cluster, Surroundings
 
 VISIBILITY = 360.0
 """Seconds for which a message is with its function: six times the longest that `advance` may take.
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
 LOOK_AGAIN = 300.0
 """Seconds after which a running item is looked at although EventBridge told nothing."""
+CLUSTER_TIMEOUT = 10.0
+"""Seconds for one call of a cluster's API server. A step makes a handful of them, and must end within its lease."""
 DAY = 86400.0
 
 
@@ -43,6 +45,10 @@ class Settings:
     """The CodeBuild project; None in a deployment that takes pre-built images only."""
     destination: str | None = None
     """Where built images go: the URI of an ECR repository."""
+    cluster: str | None = None
+    """The EKS cluster, in this account and region, that runs of the resource `kubernetes`; None where there is none."""
+    namespace: str = "default"
+    """Where runs go on it whose queue names no namespace."""
     base_url: str | None = None
     """The W&B server that runs report to; None is W&B's own default."""
     private_addresses: bool = False
@@ -80,6 +86,8 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         account=_account(environ, problems),
         project=environ.get("SLIPWAY_CODEBUILD_PROJECT") or None,
         destination=environ.get("SLIPWAY_DESTINATION") or None,
+        cluster=environ.get("SLIPWAY_EKS_CLUSTER") or None,
+        namespace=environ.get("SLIPWAY_KUBERNETES_NAMESPACE") or "default",
         base_url=environ.get("WANDB_BASE_URL") or None,
         private_addresses=environ.get("SLIPWAY_PRIVATE_ADDRESSES") == "true",
         insecure_git=environ.get("SLIPWAY_INSECURE_GIT") == "true",
@@ -104,16 +112,24 @@ def account_of(environ: Mapping[str, str]) -> Account:
 
 
 def aws(settings: Settings, clock: Clock | None = None) -> Ports:
-    """Everything on AWS: DynamoDB, SQS, S3, ECR, CodeBuild, SageMaker. `clock` None is the machine's."""
+    """Everything on AWS: DynamoDB, SQS, S3, ECR, CodeBuild, SageMaker, EKS. `clock` None is the machine's."""
     clients = load("slipway.adapters.aws.clients:Clients")()
     clock = clock or load("slipway.adapters.local.clock:SystemClock")()
     blobs = load("slipway.adapters.aws.blobs:S3Blobs")(clients, settings.bucket)
+    secrets = load("slipway.adapters.aws.secrets:AwsSecrets")(clients, settings.account.secrets)
+    # Runs have Secrets of their own, whose values are read when they start.
+    cluster = Cluster(namespace=settings.namespace, secret=None)
+    targets: dict[str, Callable[[], Any]] = {
+        "sagemaker": lambda: load("slipway.adapters.aws.sagemaker:SageMakerTarget")(
+            clients, settings.account, look_again=LOOK_AGAIN
+        )
+    }
+    if settings.cluster:
+        targets["kubernetes"] = lambda: _kubernetes(settings, clients, cluster, secrets)
 
     @cache
     def target(resource: str) -> Target:
-        where = {"sagemaker": "slipway.adapters.aws.sagemaker:SageMakerTarget"}
-        made = load(where[known("resource", resource, where)])
-        return cast(Target, made(clients, settings.account, look_again=LOOK_AGAIN))
+        return cast(Target, targets[known("resource", resource, targets)]())
 
     @cache
     def builder(kind: str, destination: str | None = None) -> Builder:
@@ -132,14 +148,22 @@ def aws(settings: Settings, clock: Clock | None = None) -> Ports:
         ),
         targets=target,
         builders=builder,
-        secrets=load("slipway.adapters.aws.secrets:AwsSecrets")(clients, settings.account.secrets),
+        secrets=secrets,
         clock=clock,
         entropy=os.urandom,
         default_builder=lambda resource: "codebuild" if settings.project else "noop",
-        resources=("sagemaker",),
+        resources=tuple(targets),
         base_url=settings.base_url,
-        around=Surroundings(account=settings.account),
+        around=Surroundings(account=settings.account, cluster=cluster),
     )
+
+
+def _kubernetes(settings: Settings, clients: Any, cluster: Cluster, secrets: Any) -> Any:
+    access = load("slipway.adapters.aws.eks:access")(clients, settings.cluster)
+    api = load("slipway.adapters.kubernetes.api:Api")(access, timeout=CLUSTER_TIMEOUT)
+    # A pod's log goes with it. Beside the payloads of items it is kept as long as they are.
+    archive = load("slipway.adapters.aws.blobs:S3Blobs")(clients, settings.bucket, "items/")
+    return load("slipway.adapters.kubernetes.target:KubernetesTarget")(api, cluster, secrets, archive=archive)
 
 
 def _codebuild(settings: Settings, clients: Any, blobs: Any, destination: str | None) -> Any:

@@ -34,6 +34,7 @@ KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:wandb-AbCdEf"
 BUILDS, PREBUILT = Deployed(), Deployed(BuildsImages="false")
 EVERYTHING = Deployed(VolumeKeyArn=KEY, DataKeyArn=KEY, SecretArns=SECRET, AlarmEmail="ops@example.com")
+WITH_CLUSTER = Deployed(EksCluster="gpus", SecretArns=SECRET)
 VARIANTS = pytest.mark.parametrize("deployed", [BUILDS, PREBUILT], ids=["builds images", "pre-built only"])
 UNNAMED = {"cloudwatch:PutMetricData": "its resource is a data set, which SageMaker's metrics are not in"}
 """Actions that AWS knows a resource for, and that are allowed on `*` all the same."""
@@ -279,7 +280,11 @@ class TestWhatIsKept:
 class TestRights:
     """S14."""
 
-    @pytest.mark.parametrize("deployed", [BUILDS, PREBUILT, EVERYTHING], ids=["builds", "pre-built", "with keys"])
+    @pytest.mark.parametrize(
+        "deployed",
+        [BUILDS, PREBUILT, EVERYTHING, WITH_CLUSTER],
+        ids=["builds", "pre-built", "with keys", "with a cluster"],
+    )
     def test_every_action_is_one_of_awss_and_names_its_resource_where_it_has_one(self, deployed: Deployed) -> None:
         actions = aws_actions()
         for role in deployed.of_type("AWS::IAM::Role"):
@@ -360,6 +365,20 @@ class TestRights:
         for name in deployed.functions():
             services = {right.action.partition(":")[0] for right in rights_of(deployed, name)}
             assert not services & {"secretsmanager", "ssm"}
+
+    def test_a_cluster_is_looked_up_by_whoever_takes_a_step_and_its_runs_secrets_are_read(self) -> None:
+        """A pod has no role of ours to read them with."""
+        for name in WITH_CLUSTER.functions():
+            rights = {right.action: right.resources for right in rights_of(WITH_CLUSTER, name)}
+            (cluster,) = rights["eks:DescribeCluster"]
+            assert cluster.endswith(":cluster/${EksCluster}")
+            assert rights["secretsmanager:GetSecretValue"] == ("SecretArns",)
+
+    @pytest.mark.parametrize("deployed", [BUILDS, EVERYTHING], ids=["plain", "with keys and secrets"])
+    def test_without_a_cluster_nothing_is_left_of_it(self, deployed: Deployed) -> None:
+        for name in deployed.functions():
+            services = {right.action.partition(":")[0] for right in rights_of(deployed, name)}
+            assert not services & {"eks", "secretsmanager", "ssm"}
 
     @VARIANTS
     def test_each_role_is_for_one_service(self, deployed: Deployed) -> None:

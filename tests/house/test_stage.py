@@ -38,6 +38,30 @@ assert callable(getattr(entry, handler))
 print(entry.__file__)
 """
 
+CLUSTER = """
+import sys
+
+sys.path[:0] = sys.argv[1:]
+from slipway.adapters.aws.clients import Clients
+from slipway.adapters.aws.eks import access
+from slipway.adapters.kubernetes.access import Access
+from slipway.adapters.kubernetes.api import Api
+from slipway.adapters.kubernetes.target import KubernetesTarget
+from slipway.errors import Refused, Temporary
+from slipway.render.surroundings import Cluster
+
+try:
+    access(Clients(), "gpus")
+except Refused as error:
+    print(error.message)
+try:
+    KubernetesTarget(Api(Access("https://127.0.0.1:9"), timeout=5), Cluster(), None).live()
+except Temporary as error:
+    print(error.message)
+assert "kubernetes" not in sys.modules
+"""
+"""What a step does first on a cluster, as far as it gets where neither EKS nor a cluster answers."""
+
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
@@ -82,11 +106,30 @@ class TestWhatIsShipped:
     def test_nothing_is_of_another_cloud_or_of_the_command_line(self, name: str, staged: Mapping[str, Path]) -> None:
         found = modules(staged[name])
         parts = {tuple(module.removesuffix(".py").split("/")) for module in found}
-        assert {part[1] for part in parts if part[0] == "adapters"} == {"__init__", "aws", "local", "oci"}
+        assert {part[1] for part in parts if part[0] == "adapters"} == {
+            *("__init__", "aws", "kubernetes", "local", "oci")
+        }
         local = {part[2] for part in parts if part[:2] == ("adapters", "local")}
         assert local == LOCAL | (FETCHING if name in ("submit", "build") else set())
         assert not {part for part in parts if part[0] in ("cli", "wandb", "wire")}
         assert ("wire_aws",) in parts
+
+    @pytest.mark.parametrize("name", FUNCTIONS)
+    def test_clusters_are_spoken_to_without_kubernetes_own_client(
+        self, name: str, staged: Mapping[str, Path], runtime: Path
+    ) -> None:
+        """It would be 75 MB: urllib3 is enough, which Lambda's own boto3 brings."""
+        if sys.version_info[:2] != BYTECODE_OF or platform.machine() != "x86_64":
+            missing("Lambda's Python, 3.11 on x86_64", "run the tests with it: make test PYTHON=python3.11")
+        assert not (staged[name] / "kubernetes").exists()
+        command = [sys.executable, "-I", "-S", "-c", CLUSTER, staged[name], runtime]
+        keys = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "of-nobody"}
+        environ = {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", **keys}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        eks, cluster = done.stdout.splitlines()
+        assert eks.startswith("cannot look up the EKS cluster gpus: Could not connect")
+        assert "https://127.0.0.1:9 does not answer" in cluster
 
     def test_each_ships_what_it_calls_and_not_what_another_does(self, staged: Mapping[str, Path]) -> None:
         assert "web/app.py" in modules(staged["submit"])

@@ -73,6 +73,21 @@ def test_a_function_on_aws_starts_within_its_budget(name: str) -> None:
     assert len(modules) <= most, modules
 
 
+def test_a_cluster_costs_a_function_nothing_before_a_run_is_to_run_there() -> None:
+    with_cluster = {**ENVIRONMENT, "SLIPWAY_EKS_CLUSTER": "gpus"}
+    modules = loaded(DEPLOYED.format(str(SAM), with_cluster, "pass"))
+    assert modules == deployed("pass")
+
+
+def test_what_speaks_to_a_cluster_is_ours_and_the_standard_librarys() -> None:
+    """urllib3 and ssl are loaded by the first call: boto3 has them already."""
+    here = "slipway.adapters.kubernetes.target, slipway.adapters.aws.eks"
+    modules = set(loaded(f"import {here}"))
+    ours = {*sys.stdlib_module_names, "slipway", "__editable___slipway_0_1_0_finder"}
+    assert {name for name in modules if name.split(".")[0] not in ours} == set()
+    assert len(modules) <= 120, modules
+
+
 @pytest.mark.parametrize("name", HANDLERS)
 def test_a_function_on_aws_loads_nothing_that_it_has_no_use_for(name: str) -> None:
     modules = set(deployed(HANDLERS[name][0]))
