@@ -265,10 +265,11 @@ def _absent(item: Item, facts: Facts) -> Decision:
     if unconfirmed and item.desired is Desired.RUN and item.deadline is not None and now < item.deadline:
         lease = Lease(Act.START, now + facts.start_lease)
         return Decision(item.but(lease=lease, due=lease.until), Act.START)
-    if item.missing_since is None:
-        return Decision(item.but(missing_since=now, due=now + ABSENCE))
-    if now < item.missing_since + ABSENCE:
-        return _rest(item, now, item.missing_since + ABSENCE)
+    if facts.run is None or not facts.run.certain:
+        if item.missing_since is None:
+            return Decision(item.but(missing_since=now, due=now + ABSENCE))
+        if now < item.missing_since + ABSENCE:
+            return _rest(item, now, item.missing_since + ABSENCE)
     if item.desired is Desired.STOP:
         return _end(item, now, State.STOPPED, "cancelled")
     if item.desired is Desired.EXPIRE or unconfirmed:

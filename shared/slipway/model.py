@@ -444,6 +444,8 @@ class RunStatus:
     warnings: tuple[str, ...] = ()
     trouble: str = ""
     """What keeps one that is not over from going on: no node has room, its image cannot be pulled."""
+    certain: bool = False
+    """Of an absent run: the backend's answers do not lag behind, so it need not be asked once more."""
     failure: Failure = Failure.USER
     """Of a failed run: whose fault it is, as far as the backend tells."""
 

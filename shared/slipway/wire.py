@@ -15,12 +15,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
+from slipway import wire_kubernetes
 from slipway.errors import Invalid, Problem
 from slipway.loading import known, load
-from slipway.model import Queue
-from slipway.ports import Builder, Ports, Registry, Target, Watcher
+from slipway.model import Queue, Topic
+from slipway.ports import Builder, Bus, Ports, Registry, Target, Watcher
 from slipway.render.surroundings import Account, Surroundings
 from slipway.wire_aws import account_of
+from slipway.wire_kubernetes import OneCluster
 
 RESOURCES = ("local-container", "local-process")
 BUILDERS = ("docker", "environment", "noop")
@@ -46,6 +48,8 @@ class Settings:
     """The W&B server that runs report to (WANDB_BASE_URL); None is W&B's own default."""
     account: Account = field(default_factory=lambda: account_of(os.environ))
     """What training jobs of SageMaker are started with."""
+    kubernetes: wire_kubernetes.Settings = field(default_factory=lambda: wire_kubernetes.settings_of(os.environ))
+    """What is told of the cluster that Jobs go to."""
     visibility: float = 60.0
     """Seconds a received message is invisible to other workers."""
 
@@ -65,6 +69,7 @@ def local(settings: Settings) -> Ports:
     database = load("slipway.adapters.local.database:Database")(home, synchronous=settings.synchronous)
     wakeup = load("slipway.adapters.local.wakeup:Wakeup")(home)
     secrets = load("slipway.adapters.local.secrets:LocalSecrets")(home, os.environ)
+    cluster = OneCluster(settings.kubernetes, os.environ)
 
     @cache
     def target(resource: str) -> Target:
@@ -72,6 +77,9 @@ def local(settings: Settings) -> Ports:
             "local-process": lambda: load("slipway.adapters.local.process:ProcessTarget")(home, secrets),
             "local-container": lambda: load("slipway.adapters.local.container:ContainerTarget")(home, secrets),
             "sagemaker": lambda: load("slipway.adapters.aws.sagemaker:SageMakerTarget")(_clients(), settings.account),
+            "kubernetes": lambda: cluster.target(
+                secrets, load("slipway.adapters.local.blobs:FolderBlobs")(home / "kept")
+            ),
         }
         return cast(Target, makers[known("resource", resource, makers)]())
 
@@ -88,7 +96,7 @@ def local(settings: Settings) -> Ports:
         return cast(Builder, makers[known("builder.type", kind, makers)]())
 
     def watchers() -> Sequence[Watcher]:
-        found: list[Watcher] = [load("slipway.adapters.local.watch:ProcessWatcher")(home)]
+        found: list[Watcher] = [load("slipway.adapters.local.watch:ProcessWatcher")(home), *cluster.watchers()]
         if shutil.which("docker"):
             found.append(load("slipway.adapters.local.container:ContainerWatcher")())
         return found
@@ -109,7 +117,7 @@ def local(settings: Settings) -> Ports:
         default_builder=default_builder,
         resources=[each for each in RESOURCES if each != "local-container" or shutil.which("docker")],
         base_url=settings.base_url,
-        around=Surroundings(account=settings.account),
+        around=Surroundings(cluster=settings.kubernetes.cluster, account=settings.account),
         watchers=watchers,
     )
 
@@ -134,8 +142,15 @@ def planning(queue: Queue) -> Ports:
         clock=clock,
         entropy=os.urandom,
         default_builder=lambda resource: "environment" if resource == "local-process" else "docker",
-        around=Surroundings(account=account_of(os.environ)),
+        around=Surroundings(cluster=wire_kubernetes.settings_of(os.environ).cluster, account=account_of(os.environ)),
     )
+
+
+def sqs_sender(queue_url: str) -> Bus:
+    """A bus that can send to one queue of AWS, the one of ADVANCE, and nothing else."""
+    queues = {Topic.ADVANCE: queue_url}
+    clock = load("slipway.adapters.local.clock:SystemClock")()
+    return cast(Bus, load("slipway.adapters.aws.bus:SqsBus")(_clients(), queues, {}, clock=clock))
 
 
 def default_builder(resource: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from slipway.cli import api_keys, dlq, doctor_command, failure, image_command, import_command, items, queues
+from slipway.cli.forward import forward
 from slipway.cli.login import login, logout
 from slipway.cli.options import Output, Session
 from slipway.cli.output import Format
@@ -47,6 +48,7 @@ app.add_typer(image_command.app, name="image")
 app.command()(doctor_command.doctor)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(api_keys.app, name="key")
+app.command()(forward)
 app.command()(login)
 app.command()(logout)
 

@@ -49,7 +49,7 @@ def run(plan: Plan, settings: Settings) -> None:
     where the port is in use, and what opening the data folder raises.
     """
     with ExitStack() as stack:
-        stopped = stack.enter_context(_stop_signals())
+        stopped = stack.enter_context(stop_signals())
         ports = wire.local(settings)
         ports = replace(ports, store=journaled(ports.store))
         if plan.http:
@@ -78,7 +78,7 @@ def is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """An event that the first SIGINT or SIGTERM sets; the second quits at once."""
     stopped = threading.Event()
 

@@ -60,9 +60,9 @@ def run_status(resource: Mapping[str, Json], pods: Sequence[Pod] = (), events: S
             return replace(status, exit_code=0)
         case RunPhase.FAILED:
             return _failed(resource, status, pods, events)
-    if (resource.get("metadata") or {}).get("deletionTimestamp"):
-        return replace(status, phase=RunPhase.RUNNING, reason="stopping")
     phase = RunPhase.RUNNING if words.begun(pods) else status.phase
+    if (resource.get("metadata") or {}).get("deletionTimestamp"):
+        return replace(status, phase=phase, reason="stopping")
     return replace(status, phase=phase, trouble="; ".join(words.troubles(pods, events)))
 
 
@@ -80,7 +80,7 @@ def of_events(events: Iterable[Event]) -> RunStatus:
             return RunStatus(phase, "", exit_code=0)
         if phase is RunPhase.FAILED:
             return RunStatus(phase, f"{event.get('message') or reason} (it was removed since, and its pods with it)")
-    return RunStatus(RunPhase.ABSENT)
+    return RunStatus(RunPhase.ABSENT, certain=True)
 
 
 def _failed(resource: Mapping[str, Json], status: RunStatus, pods: Sequence[Pod], events: Sequence[Event]) -> RunStatus:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -73,14 +73,14 @@ class Api:
         return self._call("DELETE", path, doing, body={"apiVersion": "v1", "kind": "DeleteOptions", **options})
 
     @contextmanager
-    def stream(self, path: str, doing: str, *, silence: float, **query: str) -> Iterator[Iterator[bytes]]:
-        """The lines of an answer as they come, without their ends. It may be silent for `silence` seconds, and then
-        ends with Temporary. Leaving the block closes it."""
+    def stream(self, path: str, doing: str, *, silence: float, **query: str) -> Iterator[Stream]:
+        """The lines of an answer as they come. It may be silent for `silence` seconds, and then ends with Temporary.
+        Leaving the block closes it."""
         answer = self._send("GET", path, doing, query=query, stream=True, read_timeout=silence)
         try:
             if answer.status >= 400:
                 raise of_answer(doing, answer.status, answer.read(), answer.headers.get("Retry-After"))
-            yield _lines(answer, doing)
+            yield Stream(answer, doing)
         finally:
             answer.close()
             answer.release_conn()
@@ -169,16 +169,33 @@ class Api:
         return ProxyManager(to.proxy, **settings) if to.proxy else PoolManager(**settings)
 
 
-def _lines(answer: BaseHTTPResponse, doing: str) -> Iterator[bytes]:
-    """urllib3 gives what has come, whole lines or not."""
-    from urllib3.exceptions import HTTPError
+class Stream:
+    """Lines without their ends, for one reader. Another thread may cut it off, which ends the reader's loop."""
 
-    rest = b""
-    try:
-        for piece in answer.stream(1 << 16, decode_content=True):
-            *whole, rest = (rest + piece).split(b"\n")
-            yield from whole
-    except HTTPError as error:
-        raise of_connection(doing, "the stream", error) from error
-    if rest:
-        yield rest
+    def __init__(self, answer: BaseHTTPResponse, doing: str) -> None:
+        self._answer = answer
+        self._doing = doing
+        self._cut = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        """urllib3 gives what has come, whole lines or not."""
+        from urllib3.exceptions import HTTPError
+
+        rest = b""
+        try:
+            for piece in self._answer.stream(1 << 16, decode_content=True):
+                *whole, rest = (rest + piece).split(b"\n")
+                yield from whole
+        except HTTPError as error:
+            if self._cut:
+                return
+            raise of_connection(self._doing, "the stream", error) from error
+        if rest:
+            yield rest
+
+    def cut(self) -> None:
+        self._cut = True
+        # urllib3 1.26 has no way to wake its reader, who is let go with the next line; and one that has come to its end
+        # by itself cannot be shut down any more.
+        with suppress(AttributeError, ValueError, OSError):
+            self._answer.shutdown()  # type: ignore[attr-defined]

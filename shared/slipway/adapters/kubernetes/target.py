@@ -7,7 +7,7 @@ labels say: a name may be somebody else's, and the queue's config may choose it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 from slipway.adapters.kubernetes import pod_logs
 from slipway.adapters.kubernetes.api import Api
 from slipway.adapters.kubernetes.finding import ANY, Finder, Place, labelled, path_of, selector_of
-from slipway.adapters.kubernetes.kinds import Kinds
+from slipway.adapters.kubernetes.kinds import Kind, Kinds
 from slipway.adapters.kubernetes.owned import check_size, is_of, make_secret, make_service
 from slipway.errors import AlreadyExists, Forbidden, Invalid, NotFound, Permanent, Problem, Refused, Temporary
 from slipway.model import Launch, RunPhase, RunRef, RunStatus
@@ -34,8 +34,9 @@ class KubernetesTarget:
     """Safe for use by several threads.
 
     `cluster` says what the queue's config leaves open. Runs are looked for in `namespaces`, where none is named in all
-    that may be listed. `archive` keeps the log of a run that is over for when its pods are gone. `look_again` is as of
-    the port: it must be shorter than a finished Job stays (S16: 60 s), or its end is known from its events only.
+    that may be listed. `archive` keeps the log of a run that is over for when its pods are gone. `told` hears of the
+    kinds of objects that are started. `look_again` is as of the port: it must be shorter than a finished Job stays (S16:
+    60 s), or its end is known from its events only.
     """
 
     start_lease = 60.0
@@ -48,12 +49,14 @@ class KubernetesTarget:
         *,
         namespaces: Sequence[str] = (),
         archive: Blobs | None = None,
+        told: Callable[[Kind], None] = lambda _: None,
         look_again: float = 30.0,
     ) -> None:
         self._api = api
         self._cluster = cluster
         self._secrets = secrets
         self._archive = archive
+        self._tell_kind = told
         self.look_again = look_again
         self._kinds = Kinds(api)
         self._finder = Finder(api, self._kinds, namespaces, cluster.namespace)
@@ -67,6 +70,7 @@ class KubernetesTarget:
             for index, each in enumerate(launch.services)
         ]
         kind = self._kinds.find(str(body["apiVersion"]), str(body["kind"]))
+        self._tell_kind(kind)
         try:
             made = self._api.create(
                 kind.collection(body["metadata"]["namespace"]), body, f"start the {kind.kind} {_named(body)}"
@@ -89,7 +93,7 @@ class KubernetesTarget:
             return RunStatus(RunPhase.ABSENT) if run.backend_id is None else self._gone(Place.of(run.backend_id))
         place, body = found
         status = self._told(place, body, run)
-        if run.backend_id is None and status.phase is RunPhase.STARTING:
+        if run.backend_id is None and status.phase is RunPhase.STARTING and not _ending(body):
             # Nobody heard of its start's end: what belongs to it may be missing. To start it again makes it whole.
             return RunStatus(RunPhase.ABSENT, "it was begun, and its start has not come to an end")
         if status.phase in _OVER:
@@ -143,7 +147,7 @@ class KubernetesTarget:
             raise AlreadyExists(f"a {body.get('kind')} named {_named(body)} exists and is not this run's. {cure}")
         place = Place(path, body["metadata"]["uid"])
         status = self._told(place, body, run)
-        if status.phase not in _OVER and not body["metadata"].get("deletionTimestamp"):
+        if status.phase not in _OVER and not _ending(body):
             self._completed(place, body, run, services, values)
         return replace(status, backend_id=str(place))
 
@@ -240,6 +244,10 @@ def _log_key(run: RunRef) -> str:
 
 def _named(body: Body) -> str:
     return f"{body['metadata']['namespace']}/{body['metadata']['name']}"
+
+
+def _ending(body: Body) -> bool:
+    return body["metadata"].get("deletionTimestamp") is not None
 
 
 def _missing_namespace(body: Body, error: NotFound) -> Invalid:

@@ -1,0 +1,216 @@
+"""Tells when something about a run changes, as the API server's watches do: of its object, and of its pods.
+
+A watch goes on where the last one ended, by the version of what it saw last. Where the server has forgotten that (410),
+all is listed anew and held against what was known, so that a change in between is told too.
+https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from slipway.adapters.kubernetes.api import Api, Stream
+from slipway.adapters.kubernetes.failures import Vanished, of_answer
+from slipway.adapters.kubernetes.finding import ANY
+from slipway.adapters.kubernetes.kinds import JOB, POD, Kind
+from slipway.errors import Forbidden, SlipwayError
+from slipway.model import Changed
+from slipway.render.kubernetes import ITEM_LABEL
+
+LONGEST = 240
+"""Seconds of one watch, which is then begun again: proxies cut what lasts longer."""
+SLACK = 30.0
+"""Seconds by which a server may end a watch too late, before it counts as gone."""
+
+_log = logging.getLogger(__name__)
+
+
+class KubernetesWatcher:
+    """Watches Jobs and pods in each of `namespaces`; in all that it may watch where none is named, else in `default`.
+    `patience` is seconds before it tries again after a failure, doubled up to 60. It is silent until it begins: a
+    deployment whose queues name no cluster needs none."""
+
+    def __init__(self, namespaces: Sequence[str] = (), *, default: str = "default", patience: float = 1.0) -> None:
+        self._namespaces: Sequence[str | None] = namespaces or (None,)
+        self._default = default
+        self._patience = patience
+        self._changes: queue.SimpleQueue[Changed | None] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._api: Api | None = None
+        self._watches: list[_Watch] = []
+        self._kinds: set[Kind] = set()
+
+    def begin(self, api: Api) -> None:
+        """Done twice it is done once."""
+        with self._lock:
+            self._api = self._api or api
+        for kind in (JOB, POD):
+            self.watch(kind)
+
+    def watch(self, kind: Kind) -> None:
+        """Objects of this kind too: an operator's verdict comes after the end of its pods."""
+        with self._lock:
+            if self._api is None or kind in self._kinds or self._closed.is_set():
+                return
+            self._kinds.add(kind)
+            begun = [
+                _Watch(self._api, kind, namespace, self._default, self._changes, self._closed, self._patience)
+                for namespace in self._namespaces
+            ]
+            self._watches += begun
+        for each in begun:
+            each.thread.start()
+
+    def changes(self, timeout: float) -> Sequence[Changed]:
+        """What changed since the last call; blocks up to `timeout` seconds for the first. Empty once closed."""
+        found: dict[Changed, None] = {}
+        with suppress(queue.Empty):
+            change = self._changes.get(timeout=0.0 if self._closed.is_set() else max(0.0, timeout))
+            while change is not None:
+                found[change] = None
+                change = self._changes.get_nowait()
+        return tuple(found)
+
+    def close(self) -> None:
+        """Wakes a call of `changes` that waits in another thread. Closing twice is closing once."""
+        self._closed.set()
+        for watch in self._watches:
+            watch.cut()
+        self._changes.put(None)
+
+
+class _Watch:
+    """Of one kind of object, in one namespace or in all; a thread of its own."""
+
+    def __init__(
+        self,
+        api: Api,
+        kind: Kind,
+        namespace: str | None,
+        default: str,
+        changes: queue.SimpleQueue[Changed | None],
+        closed: threading.Event,
+        patience: float,
+    ) -> None:
+        self._api = api
+        self._kind = kind
+        self._namespace = namespace
+        self._default = default
+        self._changes = changes
+        self._closed = closed
+        self._patience = patience
+        self._version: str | None = None
+        self._known: dict[str, str] | None = None
+        """uid → what was seen of it last; None before the first look."""
+        self._stream: Stream | None = None
+        self.thread = threading.Thread(target=self._run, name=f"watch {kind.plural}", daemon=True)
+
+    def cut(self) -> None:
+        if self._stream is not None:
+            self._stream.cut()
+
+    def _run(self) -> None:
+        wait = self._patience
+        while not self._closed.is_set():
+            try:
+                if self._version is None:
+                    self._list()
+                self._listen()
+                wait = self._patience
+            except Vanished:
+                self._version = None
+            except Forbidden as error:
+                if self._namespace is None:
+                    self._namespace = self._default
+                    continue
+                wait = self._failed(error, wait)
+            except SlipwayError as error:
+                wait = self._failed(error, wait)
+
+    def _failed(self, error: SlipwayError, wait: float) -> float:
+        _log.warning("no events of %s: %s", self._kind.plural, error.message)
+        self._closed.wait(wait)
+        return min(wait * 2, 60.0)
+
+    @property
+    def _path(self) -> str:
+        return self._kind.collection(self._namespace)
+
+    @property
+    def _doing(self) -> str:
+        return f"watch {self._kind.plural} in {self._namespace or 'all namespaces'}"
+
+    def _list(self) -> None:
+        """Tells of what changed since it was seen last, and of what is gone since."""
+        listed = self._api.get(self._path, self._doing, labelSelector=ANY)
+        now = {each["metadata"]["uid"]: each for each in listed.get("items") or []}
+        if self._known is not None:
+            for uid, body in now.items():
+                if self._known.get(uid, "").partition(" ")[2] != _state(body):
+                    self._tell(body["metadata"]["labels"][ITEM_LABEL])
+            for uid in self._known.keys() - now.keys():
+                self._tell(self._known[uid].partition(" ")[0])
+        self._known = {uid: _seen(body) for uid, body in now.items()}
+        self._version = listed["metadata"]["resourceVersion"]
+
+    def _listen(self) -> None:
+        known = self._known
+        assert known is not None
+        assert self._version is not None
+        query = {
+            "watch": "true",
+            "labelSelector": ANY,
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(LONGEST),
+        }
+        with self._api.stream(self._path, self._doing, silence=LONGEST + SLACK, **query) as stream:
+            self._stream = stream
+            for line in stream:
+                if self._closed.is_set():
+                    return
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    code = int(event["object"].get("code") or 500)
+                    raise of_answer(self._doing, code, json.dumps(event["object"]).encode())
+                body = event["object"]
+                self._version = body["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    self._heard(event["type"], body, known)
+
+    def _heard(self, kind: str, body: Mapping[str, Any], known: dict[str, str]) -> None:
+        """Of one that is new nothing is told: whoever made it knows. Nor of what changes nothing about a run."""
+        uid, now = body["metadata"]["uid"], _seen(body)
+        before = known.pop(uid, now)
+        if kind != "DELETED":
+            known[uid] = now
+        if kind == "DELETED" or before != now:
+            self._tell(body["metadata"]["labels"][ITEM_LABEL])
+
+    def _tell(self, item_id: str) -> None:
+        self._changes.put(Changed(item_id=item_id))
+
+
+def _seen(body: Mapping[str, Any]) -> str:
+    return f"{body['metadata']['labels'][ITEM_LABEL]} {_state(body)}"
+
+
+def _state(body: Mapping[str, Any]) -> str:
+    """What of an object's status is news of its run, as text. A pod's status changes with every address and probe."""
+    status = body.get("status") or {}
+    ending = body["metadata"].get("deletionTimestamp") is not None
+    if "containerStatuses" not in status and "phase" not in status:
+        return json.dumps([ending, status], sort_keys=True)
+    statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    states = [
+        [word, (inner or {}).get("reason")] for each in statuses for word, inner in (each.get("state") or {}).items()
+    ]
+    unplaced = [each.get("message") for each in status.get("conditions") or [] if each.get("type") == "PodScheduled"]
+    return json.dumps([ending, status.get("phase"), states, unplaced])
