@@ -7,6 +7,7 @@ which run it is, and gets a restricted security context where the queue's owner 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ HELPERS = ("namespace", "configFile", "context", "wait_for_ready", "wait_timeout
 """Words for W&B's agent that stand in the manifest's place. None is a field of a manifest, and none is sent."""
 JOB_DEFAULTS = {"backoffLimit": 0, "ttlSecondsAfterFinished": 60}
 """S16."""
+LARGEST = 3 << 19
+"""Bytes of one object: of a request, as etcd comes. https://etcd.io/docs/v3.5/dev-guide/limit/"""
 ITEM_LABEL, ATTEMPT_LABEL = "slipway.item", "slipway.attempt"
 RUN_LABEL, MONITOR_LABEL, AGENT_LABEL = "wandb.ai/run-id", "wandb.ai/monitor", "wandb.ai/agent"
 AUXILIARY_LABEL, CREATED_BY_LABEL = "wandb.ai/auxiliary-resource", "wandb.ai/created-by"
@@ -47,6 +50,7 @@ def manifest(launch: Launch, cluster: Cluster) -> dict[str, Any]:
             raise Invalid(Problem("resource_args", "has no pod in which the code could be mounted", fix=fix))
         mounted.mount(body, launch.code, cluster)
     pods.restrict(body)
+    _check_size(body)
     return body
 
 
@@ -101,6 +105,17 @@ def plural(body: Mapping[str, Any]) -> str:
 
 def _is_job(body: Mapping[str, Any]) -> bool:
     return body["kind"] == "Job" and str(body["apiVersion"]).partition("/")[0] == "batch"
+
+
+def _check_size(body: Mapping[str, Any]) -> None:
+    """A cluster's own words for what is too large are many, and some of them misleading."""
+    size = len(json.dumps(body))
+    if size > LARGEST:
+        fix = (
+            "What is large belongs in a file, an image or a volume; the run's config and its variables are part of it."
+        )
+        rule = f"make a manifest that is too large for a cluster: {size} bytes of at most {LARGEST}"
+        raise Invalid(Problem("resource_args", rule, fix=fix))
 
 
 def _job_spec(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def of_answer(
             return Vanished(words)
         case 429:
             return Refused(words, wait)
+        case 413 | 500 if "too large" in said:
+            return Permanent(f"{words}. Make it smaller: what is large belongs in a file, an image or a volume")
         case 400 | 422:
             return Invalid(_problems(status, said, field)) if _is_of_body(status, said) else Permanent(words)
         case 408 | 425 | 500 | 502 | 503 | 504:
