@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.contracts.blobs_contract import BlobsContract
+from tests.contracts.blobs_contract import BlobsContract, SignedBlobsContract
 from tests.services import free_port
 from tests.standins.azure.storage import ACCOUNT, KEY, Storage
 from tests.standins.certificates import Certificate, loopback
@@ -56,13 +56,13 @@ def with_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
         yield Azure(url, storage, certificate)
 
 
-class TestAzureBlobs(BlobsContract):
+class TestAzureBlobs(BlobsContract, SignedBlobsContract):
     @pytest.fixture
     def blobs(self, azure: Azure) -> AzureBlobs:
         return azure.blobs(key=KEY)
 
 
-class TestAzureBlobsUnderAPrefix(BlobsContract):
+class TestAzureBlobsUnderAPrefix(BlobsContract, SignedBlobsContract):
     @pytest.fixture
     def blobs(self, azure: Azure) -> AzureBlobs:
         return azure.blobs("slipway/", key=KEY)

@@ -60,6 +60,11 @@ NOT_OURS: Mapping[tuple[str, str], str] = {
 
 WITH_KEYS: Mapping[tuple[str, str], str] = {
     ("StepPolicy", "VolumeKey"): "only with `VolumeKeyArn`: SageMaker encrypts the job's volume with it",
+    ("StepPolicy", "Cluster"): "only with `EksCluster`: `DescribeCluster`, for its address",
+    (
+        "StepPolicy",
+        "SecretsOfClusterRuns",
+    ): "only with `EksCluster` and `SecretArns`: whoever starts a run gives it its secrets",
     ("StepPolicy", "DataKey"): "only with `DataKeyArn`: the table and the bucket are encrypted with it",
     ("BuildProjectRole", "DataKey"): "only with `DataKeyArn`: the build context is encrypted with it",
     ("TrainingRole", "DataKey"): "only with `DataKeyArn`: the output is encrypted with it",
@@ -176,10 +181,10 @@ def page(uses: set[Use]) -> str:
 
 
 def added() -> Iterator[tuple[str, Right, str]]:
-    """Role or policy, right and reason of what a deployment with keys and secrets allows besides."""
+    """Role or policy, right and reason of what a deployment with keys, secrets and a cluster allows besides."""
     key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:wandb-AbCdEf"
-    more, plain = Deployed(VolumeKeyArn=key, DataKeyArn=key, SecretArns=secret), Deployed()
+    more, plain = Deployed(VolumeKeyArn=key, DataKeyArn=key, SecretArns=secret, EksCluster="gpus"), Deployed()
     known = set(_of_all(plain))
     for role, right in _of_all(more):
         if (role, right) not in known:
@@ -202,10 +207,10 @@ def _played(moto: str, registry: str, folder: Path, scenario: Scenario, changes:
                     scenario(stack=stack, repository=repository)
             else:
                 scenario(stack=stack)
-            return {use._replace(resource=_in_words(use.resource, stack)) for use in recorder.uses}
+            return {use._replace(resource=in_words(use.resource, stack)) for use in recorder.uses}
 
 
-def _in_words(arn: str, stack: Stack) -> str:
+def in_words(arn: str, stack: Stack) -> str:
     """The ARN of a deployment as the template writes it."""
     name = stack.environment["SLIPWAY_TABLE"]
     own = {

@@ -76,7 +76,14 @@ def serving(answer: Callable[[Request], Answer], certificate: Certificate | None
         def log_message(self, format: str, *args: object) -> None:
             """Requests of a test are nobody's news."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with listening(Handler, certificate) as url:
+        yield url
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler], certificate: Certificate | None = None) -> Iterator[str]:
+    """The URL of a server whose every connection is the handler's, in a thread of its own."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -102,6 +102,10 @@ def _needed(service: str, operation: str, params: Mapping[str, Any], tags: Tags)
         case "logs":
             where = f"{params['logGroupName']}:log-stream:{params.get('logStreamName', '')}"
             yield f"logs:{operation}", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{where}", {}
+        case "eks":
+            yield f"eks:{operation}", f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{params['name']}", {}
+        case "secretsmanager":
+            yield f"secretsmanager:{operation}", params["SecretId"], {}
         case "ecr" if operation == "GetAuthorizationToken":
             yield f"ecr:{operation}", "*", {}
         case "ecr":
