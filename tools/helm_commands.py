@@ -8,7 +8,7 @@ usage: tools/helm template RELEASE [CHART]     what would be installed, on stand
        tools/helm uninstall RELEASE
 
 CHART is onprem/chart unless given. Options are Helm's: -n NAMESPACE, -f VALUES (several go over one another),
---kubeconfig, --timeout SECONDS. It exits 1 with Helm's words where Helm refuses.
+--kubeconfig, --timeout SECONDS, --no-wait. It exits 1 with Helm's words where Helm refuses.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run(said: argparse.Namespace, values: dict[str, Any]) -> int:
                 told(cluster.install(said.chart, said.release, values, namespace=said.namespace, dry_run="client"))
             case "install" | "upgrade":
                 do = cluster.install if said.command == "install" else cluster.upgrade
-                options = {"namespace": said.namespace, "timeout": said.timeout, "wait": "watcher"}
+                options = {"namespace": said.namespace, "timeout": said.timeout, "wait": None if said.no_wait else "watcher"}
                 told(do(said.chart, said.release, values, **options))
             case "rollback":
                 cluster.rollback(said.release, timeout=said.timeout, wait="watcher")
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-f", "--values", action="append", default=[])
     parser.add_argument("--kubeconfig")
     parser.add_argument("--timeout", type=int, default=300)
+    parser.add_argument("--no-wait", action="store_true")
     return parser
 
 

@@ -117,7 +117,9 @@ class TestDefaults:
         chart = rendered("defaults")
 
         policy = chart.one("NetworkPolicy", "launch-slipway", "ml")
-        assert policy["spec"]["ingress"] == [{"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}]
+        assert policy["spec"]["ingress"] == [
+            {"from": [{"podSelector": {}}], "ports": [{"port": "http", "protocol": "TCP"}]}
+        ]
         assert {each["metadata"]["namespace"] for each in chart.of("Role")} == {"ml"}
         assert chart.environment()["SLIPWAY_KUBERNETES_NAMESPACES"] == "ml"
 
@@ -297,7 +299,7 @@ class TestBadValues:
             ({"runs": {"namespaces": ["ml"]}}, "namespaces"),
             ({"build": {"contexts": "ftp://host"}}, "contexts"),
             ({"customResources": [{"apiGroups": ["*"], "resources": ["jobs"]}]}, "apiGroups"),
-            ({"customResources": [{"apiGroups": [""], "resources": ["secrets"]}]}, "apiGroups"),
+            ({"customResources": [{"apiGroups": [""], "resources": ["secrets"]}]}, "resources"),
             ({"agent": {"minAvailable": 2}}, "minAvailable"),
             ({"launchConfig": "queues: [a"}, "launchConfig is no YAML mapping"),
             ({"launchConfig": "- a list"}, "launchConfig is no YAML mapping"),

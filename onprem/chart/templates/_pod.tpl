@@ -21,6 +21,8 @@ seccompProfile:
 {{- end }}
 
 {{- define "slipway.env" -}}
+- name: SLIPWAY_KUBERNETES_AGENT
+  value: {{ .Release.Name | quote }}
 - name: SLIPWAY_KUBERNETES_NAMESPACE
   value: {{ .Values.runs.namespace | default (include "slipway.namespace" .) | quote }}
 - name: SLIPWAY_KUBERNETES_NAMESPACES

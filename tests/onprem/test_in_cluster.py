@@ -1,0 +1,353 @@
+"""The chart installed by Helm on a genuine Kubernetes, its image running on the node: Slipway in a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import yaml
+from tests import cluster
+from tests.conditions import eventually
+from tests.onprem.chart import EVERYTHING, helm
+from tests.services import ROOT, base_image, docker, free_port
+
+IMAGE = "slipway-test/slipway:1"
+RELEASE = "ours"
+NAME = f"{RELEASE}-slipway"
+ENTITY = "research"
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("chart in a cluster"), pytest.mark.timeout(600)]
+
+
+@cache
+def image() -> str:
+    docker()
+    done = subprocess.run([ROOT / "tools" / "slipway-image", IMAGE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return IMAGE
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A release, and what people do with it."""
+
+    namespace: str
+    values: Path
+    volume: Path
+
+    def helm(self, command: str, *arguments: str) -> None:
+        options = ("-n", self.namespace, "--kubeconfig", cluster.kubeconfig(), "--timeout", "120")
+        done = helm(command, RELEASE, *options, *arguments)
+        assert done.returncode == 0, (done.stderr, self.pod_as_told())
+
+    def apply(self, command: str, **changes: Any) -> None:
+        values = yaml.safe_load(self.values.read_text()) | changes
+        self.values.write_text(yaml.safe_dump(values))
+        self.helm(command, "-f", str(self.values))
+
+    def pod(self) -> Any:
+        """The one that is ready."""
+        return eventually(lambda: next(iter(self._ready()), None), within=60)
+
+    def exec(self, *command: str, code: int = 0) -> str:
+        """What a command in Slipway's container says."""
+        done = subprocess.run(
+            ["kubectl", "-n", self.namespace, "exec", f"deployment/{NAME}", "-c", "slipway", "--", *command],
+            env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig())},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    def api(self, key: str | None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=f"http://{self.pod().status.pod_ip}:8765", headers=headers, trust_env=False)
+
+    def pod_as_told(self) -> str:
+        pods = cluster.core().list_namespaced_pod(self.namespace).items
+        return json.dumps([each.to_dict()["status"] for each in pods], default=str, indent=1)[-4000:]
+
+    def _ready(self) -> Iterator[Any]:
+        for pod in cluster.core().list_namespaced_pod(self.namespace).items:
+            ready = any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
+            if ready and pod.metadata.deletion_timestamp is None:
+                yield pod
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    cluster.node()
+    folder = tmp_path_factory.mktemp("chart")
+    volume = folder / "volume"
+    volume.mkdir()
+    volume.chmod(0o770)
+    with cluster.namespace("slipway-in") as namespace, _volume(namespace, volume):
+        ours = Installed(namespace, folder / "values.yaml", volume)
+        values = {
+            "agent": {"image": image(), "imagePullPolicy": "Never"},
+            "persistence": {"storageClass": namespace, "size": "1Gi"},
+            "entity": ENTITY,
+            "queues": [{"name": "train", "entity": ENTITY, "resource": "local-process", "max_jobs": 1}],
+        }
+        ours.values.write_text(yaml.safe_dump(values))
+        ours.helm("install", "-f", str(ours.values))
+        yield ours
+
+
+@pytest.fixture(scope="module")
+def key(installed: Installed) -> str:
+    """As the notes of the release say it."""
+    return installed.exec("slipway", "key", "create", "me").strip()
+
+
+class TestRunning:
+    def test_it_is_ready_and_alive_by_its_own_probes(self, installed: Installed) -> None:
+        with installed.api(None) as api:
+            assert api.get("/healthz").json() == {"status": "ok"}
+            assert api.get("/ready").json() == {"ready": True, "reasons": []}
+
+    def test_it_runs_as_nobody_in_particular_and_can_write_to_its_volumes_only(self, installed: Installed) -> None:
+        assert installed.exec("python3", "-c", "import os; print(os.getuid(), os.getgid())").split() == ["10001", "0"]
+        installed.exec("sh", "-c", "echo a >/opt/slipway/file", code=2)
+        installed.exec("sh", "-c", "echo a >/tmp/file && echo a >/home/slipway/file")
+
+    def test_without_a_key_nothing_is_answered(self, installed: Installed) -> None:
+        with installed.api(None) as api:
+            assert api.get("/v1/queues").status_code == 401
+
+    def test_a_key_made_in_the_pod_opens_the_api_where_the_queues_of_the_values_are(
+        self, installed: Installed, key: str
+    ) -> None:
+        with installed.api(key) as api:
+            assert [each["name"] for each in api.get("/v1/queues").json()["queues"]] == ["train"]
+
+    def test_a_pod_that_is_killed_comes_back_with_all_that_it_knew(self, installed: Installed, key: str) -> None:
+        before = installed.pod().metadata.name
+        cluster.core().delete_namespaced_pod(before, installed.namespace, grace_period_seconds=0)
+        eventually(lambda: installed.pod().metadata.name != before, within=60)
+
+        with installed.api(key) as api:
+            assert [each["name"] for each in api.get("/v1/queues").json()["queues"]] == ["train"]
+
+
+class TestRights:
+    @pytest.mark.parametrize(
+        ("verb", "group", "resource", "allowed"),
+        [
+            ("create", "batch", "jobs", True),
+            ("delete", "batch", "jobs", True),
+            ("watch", "", "pods", True),
+            ("get", "", "pods/log", True),
+            ("create", "", "secrets", True),
+            ("list", "", "secrets", False),
+            ("create", "", "pods", False),
+            ("create", "", "pods/exec", False),
+            ("update", "batch", "jobs", False),
+            ("create", "rbac.authorization.k8s.io", "rolebindings", False),
+        ],
+    )
+    def test_its_account_may_do_in_its_namespace_what_it_needs(
+        self, installed: Installed, verb: str, group: str, resource: str, allowed: bool
+    ) -> None:
+        assert may(installed.namespace, NAME, verb, group, resource) is allowed
+
+    def test_elsewhere_it_may_do_nothing(self, installed: Installed) -> None:
+        assert may(installed.namespace, NAME, "create", "batch", "jobs", "default") is False
+
+    def test_builds_may_do_nothing(self, installed: Installed) -> None:
+        for verb, group, resource in (("get", "", "pods"), ("create", "batch", "jobs"), ("get", "", "secrets")):
+            assert may(installed.namespace, f"{NAME}-build", verb, group, resource) is False
+
+
+class TestChanging:
+    """In this order: an upgrade, its way back, the end."""
+
+    def test_an_upgrade_applies_what_the_values_say_of_a_queue(self, installed: Installed, key: str) -> None:
+        before = installed.pod().metadata.name
+        queue = {"name": "train", "entity": ENTITY, "resource": "local-process", "max_jobs": 7}
+        installed.apply("upgrade", queues=[queue])
+
+        assert installed.pod().metadata.name != before
+        assert self._max_jobs(installed, key) == 7
+
+    def test_a_rollback_applies_what_they_said_before(self, installed: Installed, key: str) -> None:
+        installed.helm("rollback")
+
+        eventually(lambda: self._max_jobs(installed, key) == 1, within=60)
+
+    def test_what_is_uninstalled_leaves_its_data_and_nothing_else(self, installed: Installed) -> None:
+        core = cluster.core()
+        installed.helm("uninstall")
+
+        assert [
+            each.metadata.name for each in core.list_namespaced_persistent_volume_claim(installed.namespace).items
+        ] == [NAME]
+        eventually(lambda: not core.list_namespaced_pod(installed.namespace).items, within=60)
+        assert not core.list_namespaced_service(installed.namespace).items
+        assert (installed.volume / "slipway.db").exists()
+
+    @staticmethod
+    def _max_jobs(installed: Installed, key: str) -> int:
+        with installed.api(key) as api:
+            return int(api.get(f"/v1/queues/{ENTITY}/train").json()["max_jobs"])
+
+
+def test_a_run_is_launched_and_followed_with_the_rights_of_the_chart_alone(tmp_path: Path) -> None:
+    """In another namespace, with a Secret. The pod is given the node's network: from one of its own it does not reach
+    this cluster's API server, which listens on loopback."""
+    server, port = urlsplit(str(cluster.client().configuration.host)), free_port()
+    volume = tmp_path / "volume"
+    volume.mkdir(mode=0o770)
+    volume.chmod(0o770)
+    with cluster.namespace("slipway-in") as namespace, cluster.namespace("runs") as runs, _volume(namespace, volume):
+        ours = Installed(namespace, tmp_path / "values.yaml", volume)
+        values = {
+            "agent": {
+                "image": image(),
+                "imagePullPolicy": "Never",
+                "apiKey": "0123456789abcdef0123456789abcdef01234567",
+            },
+            "persistence": {"storageClass": namespace, "size": "1Gi"},
+            "entity": ENTITY,
+            "additionalTargetNamespaces": [runs],
+            "additionalEnvVars": [
+                {"name": "KUBERNETES_SERVICE_HOST", "value": server.hostname},
+                {"name": "KUBERNETES_SERVICE_PORT", "value": str(server.port)},
+            ],
+            "launchConfig": f"entity: {ENTITY}\nqueues: [train]\n",
+            "queueConfigs": {"train": _job_config(runs)},
+        }
+        ours.values.write_text(yaml.safe_dump(values))
+        ours.helm("install", "-f", str(ours.values), "--no-wait")
+        _to_the_nodes_network(namespace, port)
+        ours.pod()
+        key = ours.exec("slipway", "key", "create", "me").strip()
+
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {key}"}, trust_env=False
+        ) as api:
+            job = {
+                "image_uri": base_image(),
+                "entry_point": ["python3", "-c", "import os; print(len(os.environ['WANDB_API_KEY']))"],
+            }
+            submitted = api.post("/v1/items", json={"entity": ENTITY, "project": "digits", "queue": "train", **job})
+            assert submitted.is_success, submitted.text
+            path = f"/v1/items/{submitted.json()['id']}"
+            eventually(lambda: api.get(path).json()["state"] in ("finished", "failed"), within=90)
+
+            assert api.get(path).json()["state"] == "finished", api.get(path).text
+            assert "40" in api.get(f"{path}/logs").text
+        ours.helm("uninstall")
+
+
+def test_the_api_server_takes_every_object_of_a_release_with_everything_in_it(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        main, research, vision, builds = (stack.enter_context(cluster.namespace("everything")) for _ in range(4))
+        values = tmp_path / "values.yaml"
+        changes = {
+            "namespace": main,
+            "additionalTargetNamespaces": [research, vision],
+            "runs": {"namespace": research},
+            "build": {"namespace": builds},
+        }
+        values.write_text(yaml.safe_dump(changes))
+        options = ("-n", main, "--kubeconfig", cluster.kubeconfig())
+
+        done = helm("install", "whole", *options, "-f", EVERYTHING, "-f", values, "--no-wait")
+        assert done.returncode == 0, done.stderr
+        taken = [each for each in yaml.safe_load_all(done.stdout) if each]
+        assert may(main, "whole-slipway", "create", "kubeflow.org", "pytorchjobs", vision)
+        assert may(main, "whole-slipway-forwarder", "watch", "batch", "jobs", research)
+        assert not may(main, "whole-slipway-forwarder", "create", "batch", "jobs", research)
+
+        assert len(taken) >= 25
+        done = helm("uninstall", "whole", *options)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_image_runs_as_any_user_of_group_0_as_openshift_has_it() -> None:
+    volume = f"slipway-test-{uuid.uuid4().hex[:8]}"
+    run = [
+        *(docker(), "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),
+        *("-v", f"{volume}:/var/lib/slipway", "--user", "1000650000:0", image()),
+    ]
+    try:
+        made = [*run, "key", "create", "me", "--entity", "team"]
+        subprocess.run(made, check=True, capture_output=True, timeout=60)
+        listed = subprocess.run([*run, "key", "list", "-o", "json"], check=True, capture_output=True, timeout=60)
+    finally:
+        subprocess.run([docker(), "volume", "rm", "-f", volume], check=True, capture_output=True, timeout=60)
+
+    assert [each["name"] for each in json.loads(listed.stdout)] == ["me"]
+
+
+def _job_config(namespace: str) -> dict[str, Any]:
+    """As a queue's Config tab in the W&B app has it."""
+    container = {"imagePullPolicy": "Never"}
+    return {"metadata": {"namespace": namespace}, "spec": {"template": {"spec": {"containers": [container]}}}}
+
+
+def _to_the_nodes_network(namespace: str, port: int) -> None:
+    from kubernetes.client import AppsV1Api
+
+    container = "/spec/template/spec/containers/0"
+    AppsV1Api(cluster.client()).patch_namespaced_deployment(
+        NAME,
+        namespace,
+        [
+            {"op": "add", "path": "/spec/template/spec/hostNetwork", "value": True},
+            {"op": "replace", "path": f"{container}/ports/0/containerPort", "value": port},
+            {"op": "add", "path": f"{container}/args/-", "value": f"--port={port}"},
+        ],
+    )
+
+
+def may(namespace: str, account: str, verb: str, group: str, resource: str, where: str | None = None) -> bool:
+    """Whether the API server lets a service account of `namespace` do that (there, or in `where`)."""
+    from kubernetes.client import (
+        AuthorizationV1Api,
+        V1ResourceAttributes,
+        V1SubjectAccessReview,
+        V1SubjectAccessReviewSpec,
+    )
+
+    kind, _, part = resource.partition("/")
+    attributes = V1ResourceAttributes(
+        group=group, resource=kind, subresource=part or None, verb=verb, namespace=where or namespace
+    )
+    spec = V1SubjectAccessReviewSpec(
+        resource_attributes=attributes, user=f"system:serviceaccount:{namespace}:{account}"
+    )
+    review = AuthorizationV1Api(cluster.client()).create_subject_access_review(V1SubjectAccessReview(spec=spec))
+    return bool(review.status.allowed)
+
+
+@contextmanager
+def _volume(namespace: str, folder: Path) -> Iterator[None]:
+    """A folder of the node as the volume for the claim of a namespace, whose name is the volume's class."""
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain",
+        "storageClassName": namespace,
+        "hostPath": {"path": str(folder), "type": "Directory"},
+    }
+    cluster.core().create_persistent_volume({"metadata": {"name": namespace}, "spec": spec})
+    try:
+        yield
+    finally:
+        cluster.core().delete_persistent_volume(namespace)
