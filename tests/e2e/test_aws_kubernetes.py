@@ -29,6 +29,7 @@ from slipway.adapters.aws.eks import access, token
 from slipway.adapters.kubernetes.access import Access, from_kubeconfig
 from slipway.adapters.kubernetes.api import Api
 from slipway.errors import Forbidden
+from slipway.model import RunRef
 
 pytestmark = [pytest.mark.docker, pytest.mark.cluster]
 SECRET = "wandb-key-0123456789abcdef"
@@ -202,6 +203,13 @@ class TestRuns:
         cluster.batch().delete_namespaced_job(name, namespace, propagation_policy="Background")
         eventually(lambda: not pods(namespace), within=60)
         assert stack.ask("GET", f"/v1/items/{item}/logs") == (200, f"the key is {DIGEST}\n")
+
+    def test_a_log_is_followed_while_the_run_writes_it(self, stack: Stack, namespace: str) -> None:
+        item = submit(stack, WAITS)
+        eventually(lambda: [each.status.phase for each in pods(namespace)] == ["Running"], within=60)
+        lines = stack.ports().targets("kubernetes").logs(RunRef(item, 1), follow=True)
+        assert next(iter(lines)) == "waiting"
+        assert not over(namespace)
 
     def test_a_program_that_fails_tells_its_exit_code(self, stack: Stack, namespace: str) -> None:
         item = submit(stack, "raise SystemExit(7)")
