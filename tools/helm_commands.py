@@ -49,8 +49,8 @@ def run(said: argparse.Namespace, values: dict[str, Any]) -> int:
                 told(cluster.install(said.chart, said.release, values, namespace=said.namespace, dry_run="client"))
             case "install" | "upgrade":
                 do = cluster.install if said.command == "install" else cluster.upgrade
-                options = {"namespace": said.namespace, "timeout": said.timeout, "wait": None if said.no_wait else "watcher"}
-                told(do(said.chart, said.release, values, **options))
+                wait = None if said.no_wait else "watcher"
+                told(do(said.chart, said.release, values, namespace=said.namespace, timeout=said.timeout, wait=wait))
             case "rollback":
                 cluster.rollback(said.release, timeout=said.timeout, wait="watcher")
             case "uninstall":
