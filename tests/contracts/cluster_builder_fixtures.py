@@ -10,6 +10,7 @@ import io
 import subprocess
 import tarfile
 import uuid
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,6 +41,15 @@ from slipway.render.build_job import Flavour, Place
 
 BUILDAH, KANIKO = "slipway-test/buildah:1", "slipway-test/kaniko:1"
 MakeBuilder = Callable[..., ClusterBuilder]
+RULES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("batch", "jobs"): ("create", "get", "list"),
+    ("", "secrets"): ("create", "get"),
+    ("", "pods"): ("list",),
+    ("", "pods/log"): ("get",),
+    ("", "events"): ("list",),
+}
+"""What Slipway may in a namespace where builds run (docs/kaniko.md); ConfigMaps it makes only for Kaniko."""
+RIGHTS = [(group, what, verb) for (group, what), verbs in RULES.items() for verb in verbs]
 NOWHERE = {"nodeSelector": {"kubernetes.io/os": "plan9"}}
 """For builds whose objects matter, and not their end: no node has it."""
 
@@ -152,7 +162,7 @@ class ClusterBuilderFixtures:
             "AWS_ENDPOINT_URL": moto,
             "AWS_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_SECRET_ACCESS_KEY": "as-good-as-any-to-moto",
         }
         one = {"env": [{"name": name, "value": value} for name, value in env.items()], **container}
         spec = {"hostNetwork": True, "terminationGracePeriodSeconds": 0, "containers": [one], **pod}
@@ -224,3 +234,27 @@ def remove(request: BuildRequest) -> None:
         name, namespace = job.metadata.name, job.metadata.namespace
         cluster.batch().delete_namespaced_job(name, namespace, propagation_policy="Background")
     eventually(lambda: not jobs_of(request))
+
+
+def api_of_account(namespace: str, without: tuple[str, str, str] | None) -> Api:
+    """As a service account that has RULES in this namespace, but for one verb of one."""
+    from kubernetes.client import RbacAuthorizationV1Api
+
+    name = "-".join(("slipway", *(each.replace("/", ".") for each in without or () if each)))
+    rules = [
+        {"apiGroups": [group], "resources": [what], "verbs": kept}
+        for (group, what), verbs in RULES.items()
+        if (kept := [verb for verb in verbs if (group, what, verb) != without])
+    ]
+    rbac = RbacAuthorizationV1Api(cluster.client())
+    cluster.core().create_namespaced_service_account(namespace, {"metadata": {"name": name}})
+    rbac.create_namespaced_role(namespace, {"metadata": {"name": name}, "rules": rules})
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    rbac.create_namespaced_role_binding(
+        namespace, {"metadata": {"name": name}, "subjects": [subject], "roleRef": reference}
+    )
+    held = eventually(lambda: cluster.core().read_namespaced_service_account(name, namespace).secrets)
+    token = b64decode(cluster.core().read_namespaced_secret(held[0].name, namespace).data["token"]).decode()
+    administrator = from_kubeconfig(str(cluster.kubeconfig()))
+    return Api(replace(administrator, token=lambda: token, certificate_file=None, key_file=None, basic=None))

@@ -69,12 +69,12 @@ class ClusterBuilder:
         problems = list(_problems(request))
         if problems:
             raise Invalid(problems)
-        found = self._find(self._namespace(request), request.image, request.attempt)
-        job = found or self._create(request)
-        if over(job):
-            return self._judged(job)
-        self._complete(job, request)
-        return self._judged(job) if found else build_status(job, self._flavour)
+        job = self._find(self._namespace(request), request.image, request.attempt)
+        if job is None:
+            return build_status(self._create(request), self._flavour)
+        if not over(job):
+            self._complete(job, request, self._values(job, request))
+        return self._judged(job)
 
     def status(self, build: Build) -> BuildStatus:
         job = self._known(build)
@@ -111,6 +111,14 @@ class ClusterBuilder:
             key = pack(Path(request.context), request.dockerfile, packed)
             job = self._job(request, key)
             self._contexts.put(key, packed)
+        # Known before there is a Job: a pod that looks for its Secret and finds none looks again ever more rarely.
+        values = self._values(job, request)
+        made = self._post(job, request)
+        self._complete(made, request, values)
+        return made
+
+    def _post(self, job: Body, request: BuildRequest) -> Body:
+        """The Job, as the cluster has it: of this start, or of another that was quicker."""
         namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
         doing = f"start the build {namespace}/{name}"
         try:
@@ -128,13 +136,14 @@ class ClusterBuilder:
         place = jobs.place_of(self._place, request.config, name, login=login)
         return jobs.job_of(self._flavour, request, place, address=self._contexts.address(key), key=key)
 
-    def _complete(self, job: Body, request: BuildRequest) -> None:
+    def _values(self, job: Body, request: BuildRequest) -> Mapping[str, str]:
+        return {key: self._value(key, job, request) for key in jobs.secret_keys(job)}
+
+    def _complete(self, job: Body, request: BuildRequest, values: Mapping[str, str]) -> None:
         """Makes what the Job mounts and is not there, of this start or of one that died."""
-        wanted = jobs.secret_keys(job)
-        if wanted:
-            values = {key: self._value(key, job, request) for key in wanted}
+        if values:
             self._make("secrets", jobs.secret_of(job, values), job, request)
-        own = jobs.place_of(self._place, request.config, job["metadata"]["name"], login=AUTH_KEY in wanted)
+        own = jobs.place_of(self._place, request.config, job["metadata"]["name"], login=AUTH_KEY in values)
         for body in self._flavour.beside(job["metadata"]["name"], request.config, own, self._destination.host):
             self._make("configmaps", jobs.owned(body, job), job, request)
 
