@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from bench import admission, aws_cold, aws_cost, counts, drain, latency, sagemaker
+from bench import admission, aws_cold, aws_cost, counts, drain, kubernetes, latency, sagemaker
 from bench.figure import Figure
 
 
@@ -20,6 +20,7 @@ def main() -> int:
         ("letting items in, with a million in the store", admission.figures),
         ("submitting once a second", latency.figures),
         ("`slipway up`, and SageMaker on loopback", sagemaker.figures),
+        ("launching Jobs on a genuine Kubernetes", kubernetes.figures),
         ("starting the functions of AWS cold, in Lambda's emulator", aws_cold.figures),
         ("counting what a launch on AWS asks for", aws_cost.figures),
     ):

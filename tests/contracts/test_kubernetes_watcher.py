@@ -52,7 +52,7 @@ class TestWhatIsParticularToWatching(WatcherFixtures):
         assert self.hears(watcher, "item1")
         for watch in watcher._watches:
             assert watch._stream is not None
-            watch._stream._answer.shutdown()  # type: ignore[attr-defined]
+            watch._stream._answer.shutdown()
         run_to_its_end("item2")
         assert self.hears(watcher, "item2")
 
@@ -65,7 +65,7 @@ class TestWhatIsParticularToWatching(WatcherFixtures):
         for watch in watcher._watches:
             watch._version = "1"
             assert watch._stream is not None
-            watch._stream._answer.shutdown()  # type: ignore[attr-defined]
+            watch._stream._answer.shutdown()
         run_to_its_end("item2")
         assert self.hears(watcher, "item2")
         assert eventually(lambda: all(watch._version not in (None, "1") for watch in watcher._watches), within=60.0)

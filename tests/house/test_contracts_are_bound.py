@@ -30,8 +30,8 @@ SUITES = {
 }
 REFUSES_EVERYTHING = {"NoopBuilder", "_Nothing"}
 """Adapters whose whole point is not to fulfil their port; they have tests of their own."""
-PARTS = {"Archives", "Git"}
-"""Halves of LocalSources, which the suite reaches through it."""
+PARTS = {"Archives", "Git", "Api"}
+"""Halves of LocalSources, which the suite reaches through it; and what makes calls, whose `get` is of no port."""
 
 
 def methods(port: type) -> set[str]:

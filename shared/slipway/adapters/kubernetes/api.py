@@ -158,8 +158,9 @@ class Api:
 
         to = self.access
         context = ssl.create_default_context(cafile=to.authority_file, cadata=to.authority)
+        # Left to urllib3, which does it itself then: its 1.26 gives ssl no name where the server is an IP address.
+        context.check_hostname = False
         if not to.verify:
-            context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if to.certificate_file:
             context.load_cert_chain(to.certificate_file, to.key_file)
@@ -198,4 +199,4 @@ class Stream:
         # urllib3 1.26 has no way to wake its reader, who is let go with the next line; and one that has come to its end
         # by itself cannot be shut down any more.
         with suppress(AttributeError, ValueError, OSError):
-            self._answer.shutdown()  # type: ignore[attr-defined]
+            self._answer.shutdown()

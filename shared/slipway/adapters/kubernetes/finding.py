@@ -63,7 +63,7 @@ class Finder:
 
     def objects(self, selector: str) -> list[tuple[Place, Body]]:
         """Every run with these labels."""
-        found = {path_of(JOB, body): {**body, **_OF_JOBS} for body in self._listed(JOB, selector)}
+        found: dict[str, Body] = {path_of(JOB, body): {**body, **_OF_JOBS} for body in self._listed(JOB, selector)}
         looked_at = set(found)
         for pod in self._listed(POD, selector):
             for path in self._owners(pod):

@@ -35,8 +35,8 @@ class KubernetesTarget:
 
     `cluster` says what the queue's config leaves open. Runs are looked for in `namespaces`, where none is named in all
     that may be listed. `archive` keeps the log of a run that is over for when its pods are gone. `told` hears of the
-    kinds of objects that are started. `look_again` is as of the port: it must be shorter than a finished Job stays (S16:
-    60 s), or its end is known from its events only.
+    kinds of objects that are started. `look_again` is as of the port: it must be shorter than a finished Job stays
+    (S16: 60 s), or its end is known from its events only.
     """
 
     start_lease = 60.0
