@@ -108,6 +108,9 @@ def test_an_unknown_key_is_answered_with_the_nearest() -> None:
         ({"kaniko-config": job(1)}, "kaniko-config.spec.template.spec.containers[0]"),
         ({"kaniko-config": job({"args": "--a=b"})}, "kaniko-config.spec.template.spec.containers[0].args"),
         ({"kaniko-config": job({"args": ["--a=b", "--c"]})}, "kaniko-config.spec.template.spec.containers[0].args[1]"),
+        ({"type": "buildah", "buildah-image": "a b"}, "buildah-image"),
+        ({"type": "buildah", "buildah-config": job({}, {})}, "buildah-config.spec.template.spec.containers"),
+        ({"buildah-config": job({"args": ["-q"]})}, "buildah-config.spec.template.spec.containers[0].args[0]"),
     ],
 )
 def test_a_value_that_breaks_its_rule_is_refused_with_its_path(section: dict[str, Any], field: str) -> None:
@@ -154,6 +157,7 @@ def test_what_may_be_a_secret_is_in_no_message() -> None:
 def test_kaniko_without_a_bucket_is_noticed_and_taken() -> None:
     """S12: W&B's can take its context from a volume."""
     assert lacks_context_store({"type": "kaniko", "build-context-store": None})
+    assert lacks_context_store({"type": "buildah"})
     assert not lacks_context_store(KANIKO)
     assert not lacks_context_store({"type": "docker"})
     assert problems_with(type="kaniko") == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.documents import problems_of
 
-from slipway.render.kaniko import IMAGE, Place, job
+from slipway.render.kaniko import IMAGE, Place, beside, job
+
+SECRET = {"secret-name": "push", "secret-key": "key.json"}
 
 
 def built(
@@ -135,6 +138,34 @@ def test_a_claim_holds_contexts_in_place_of_a_bucket() -> None:
     pod = built({}, Place(claim="contexts"))["spec"]["template"]["spec"]
     assert pod["volumes"] == [{"name": "kaniko-pvc", "persistentVolumeClaim": {"claimName": "contexts"}}]
     assert pod["containers"][0]["volumeMounts"] == [{"name": "kaniko-pvc", "mountPath": "/context"}]
+
+
+@pytest.mark.parametrize(
+    ("place", "config", "docker"),
+    [
+        (Place(registry="ecr"), SECRET, {"credHelpers": {"host": "ecr-login"}}),
+        (Place(registry="acr"), {}, {"credHelpers": {"host": "acr-env"}}),
+        (Place(registry="acr"), SECRET, {"credHelpers": {"host": "acr-env"}}),
+        (Place(registry="gar"), SECRET, {}),
+    ],
+)
+def test_the_config_map_that_a_job_mounts_is_made(place: Place, config: Any, docker: Any) -> None:
+    """S10, S12: who logs in where no login is handed out. Google's credentials are found without a helper."""
+    (made,) = beside("build-1", config, place, "host")
+    assert json.loads(made["data"]["config.json"]) == docker
+    mounted = [each.get("configMap") for each in built(config, place)["spec"]["template"]["spec"]["volumes"]]
+    assert {"name": made["metadata"]["name"]} in mounted
+
+
+@pytest.mark.parametrize("place", [Place(), Place(registry="ecr"), Place(registry="acr", docker_config="login")])
+def test_no_config_map_is_made_that_no_job_mounts(place: Place) -> None:
+    assert beside("build-1", {}, place, "host") == ()
+    volumes = built({}, place)["spec"]["template"]["spec"]["volumes"]
+    assert not [each for each in volumes if "configMap" in each]
+
+
+def test_a_platform_is_asked_for_by_its_name() -> None:
+    assert "--custom-platform=linux/arm64" in container(platform="linux/arm64")["args"]
 
 
 def test_settings_that_do_not_go_together_are_told_at_once() -> None:
