@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,10 @@ def from_kubeconfig(paths: str, context: str | None = None) -> Access:
 
     Raises Invalid for a file that cannot be read, and for a context that is not there, naming those that are.
     """
+    _check_installed()
     from kubernetes.client import Configuration
     from kubernetes.config import ConfigException, list_kube_config_contexts, load_kube_config
+    from yaml import YAMLError
 
     known = Configuration()
     try:
@@ -79,7 +82,8 @@ def from_kubeconfig(paths: str, context: str | None = None) -> Access:
             fix = f"It has: {', '.join(names)}."
             raise Invalid(Problem("context", "is not in the kubeconfig", context, fix))
         load_kube_config(paths, context=context, client_configuration=known, persist_config=False)
-    except (ConfigException, OSError, ValueError) as error:
+    except (ConfigException, YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        # It looks into what it has read before it knows that it is a mapping.
         fix = "`kubectl config view` reads it too; `kubectl config use-context NAME` chooses a context."
         raise Invalid(Problem("KUBECONFIG", f"cannot be used: {error}", paths, fix)) from error
     chosen = current if context is None else next(each for each in contexts if each["name"] == context)
@@ -91,6 +95,7 @@ def of_this_pod(folder: Path = ACCOUNT) -> Access:
 
     Raises Invalid where no account is mounted.
     """
+    _check_installed()
     from kubernetes.client import Configuration
     from kubernetes.config import ConfigException
     from kubernetes.config.incluster_config import InClusterConfigLoader
@@ -107,6 +112,12 @@ def of_this_pod(folder: Path = ACCOUNT) -> Access:
     except OSError:
         namespace = None
     return _access(known, namespace or None)
+
+
+def _check_installed() -> None:
+    if find_spec("kubernetes") is None:
+        fix = "Install it: pip install 'slipway[kubernetes]'."
+        raise Invalid(Problem("kubernetes", "is not installed, and reads the way into a cluster", fix=fix))
 
 
 def _access(known: Configuration, namespace: str | None) -> Access:
