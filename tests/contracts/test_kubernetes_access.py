@@ -1,4 +1,4 @@
-"""Ways into a genuine cluster: kubeconfigs with tokens, certificates, plug-ins and contexts, and a pod's own account."""
+"""Ways into a genuine cluster: kubeconfigs with tokens, certificates and plug-ins, and a pod's own account."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ JSON
 
 
 def works(access: Access) -> bool:
-    return any(
-        each["metadata"]["name"] == "default" for each in Api(access).items("/api/v1/namespaces", "list namespaces")
-    )
+    namespaces = Api(access).items("/api/v1/namespaces", "list namespaces")
+    return "default" in [each["metadata"]["name"] for each in namespaces]
 
 
 class TestAccess:
@@ -93,7 +92,9 @@ class TestAccess:
         rest = {**document, "users": []}
         assert works(from_kubeconfig(f"{written(rest, 'a')}:{written(users, 'b')}"))
 
-    @pytest.mark.parametrize("text", ["", "{}", "kind: Config\ncurrent-context: x\ncontexts: []", "- a\n"])
+    @pytest.mark.parametrize(
+        "text", ["", "{}", "kind: Config\ncurrent-context: x\ncontexts: []", "- a\n", "a: [", "clusters: 3"]
+    )
     def test_a_file_that_is_no_kubeconfig(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "config"
         path.write_text(text)
