@@ -72,17 +72,13 @@ def registry_with_base(folder: Path, htpasswd: str = "") -> Iterator[str]:
     ).stdout
     with services.oci_registry(folder, htpasswd) as host:
         _import(f"{host}/base:1", busybox)
+        # Not the login of whoever runs the tests: a folder of its own.
+        config = ["--config", str(folder)]
         if htpasswd:
-            subprocess.run(
-                ["docker", "login", "--username", USER[0], "--password-stdin", host],
-                input=USER[1].encode(),
-                capture_output=True,
-                check=True,
-            )
-        docker("push", "--quiet", f"{host}/base:1")
+            login = ["docker", *config, "login", "--username", USER[0], "--password-stdin", host]
+            subprocess.run(login, input=USER[1].encode(), capture_output=True, check=True)
+        docker(*config, "push", "--quiet", f"{host}/base:1")
         docker("image", "rm", f"{host}/base:1")
-        if htpasswd:
-            docker("logout", host)
         yield host
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.documents import problems_of
 
+from slipway.registries import Destination, Kind, destination
 from slipway.render.kaniko import IMAGE, Place, beside, job
 
 SECRET = {"secret-name": "push", "secret-key": "key.json"}
@@ -162,6 +163,26 @@ def test_no_config_map_is_made_that_no_job_mounts(place: Place) -> None:
     assert beside("build-1", {}, place, "host") == ()
     volumes = built({}, place)["spec"]["template"]["spec"]["volumes"]
     assert not [each for each in volumes if "configMap" in each]
+
+
+@pytest.mark.parametrize(
+    ("uri", "registry", "region"),
+    [
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/jobs", "ecr", "us-east-1"),
+        ("team.azurecr.io/jobs", "acr", None),
+        ("europe-west4-docker.pkg.dev/project/repository/jobs", "gar", "europe-west4"),
+        ("registry.example.com/jobs", "other", None),
+    ],
+)
+def test_where_images_go_tells_how_to_log_in_there(uri: str, registry: str, region: str | None) -> None:
+    """S10."""
+    place = Place(namespace="builds").pushing_to(destination(uri))
+    assert (place.namespace, place.registry, place.region) == ("builds", registry, region)
+
+
+def test_every_kind_of_registry_has_a_word() -> None:
+    for kind in Kind:
+        assert Place().pushing_to(Destination(kind, "host/a", "host", "a")).registry
 
 
 def test_a_platform_is_asked_for_by_its_name() -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from slipway.errors import Problem
 from slipway.model import Json
+from slipway.registries import Destination, Kind
 
 DEADLINE = 1800
 """Seconds of a build's pod."""
@@ -23,6 +24,7 @@ CLAIMED = "/context"
 AUTH_KEY, CONTEXT_KEY = ".dockerconfigjson", "context"
 """What the Secret of a build holds: the registry's login, and the right to read its context."""
 LABELS: Mapping[str, str] = {"wandb": "launch"}
+_WORDS = {Kind.ECR: "ecr", Kind.ACR: "acr", Kind.GAR: "gar", Kind.OTHER: "other"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class Place:
     """A PersistentVolumeClaim that holds contexts in place of a bucket."""
     docker_config: str | None = None
     """A Secret with the registry's login, as `.dockerconfigjson`."""
+
+    def pushing_to(self, destination: Destination) -> Place:
+        """The same, with what the address of the registry tells."""
+        return replace(self, registry=_WORDS[destination.kind], region=destination.region)
 
 
 class Render(Protocol):
