@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 from tests import cluster
 from tests.conditions import eventually
 from tests.contracts.kubernetes_fixtures import JOB, KubernetesFixtures
 from tests.contracts.target_contract import SECRET, MakeLaunch
+from tests.services import ROOT
 
 from slipway.adapters.kubernetes.access import Access, from_kubeconfig
 from slipway.adapters.kubernetes.api import Api
 from slipway.adapters.kubernetes.target import KubernetesTarget
+from slipway.adapters.kubernetes.watcher import KubernetesWatcher
 from slipway.adapters.memory.secrets import MemorySecrets
 from slipway.errors import AlreadyExists, Forbidden, Invalid, Permanent, Refused, SlipwayError, Temporary
-from slipway.model import Launch, RunPhase, RunRef
+from slipway.model import Changed, Launch, RunPhase, RunRef
 
 pytestmark = [pytest.mark.docker, pytest.mark.cluster]
 FIELD_ERRORS = {
@@ -165,14 +168,16 @@ class TestWhatIsNotOurs(KubernetesFixtures):
         return str(cluster.batch().create_namespaced_job(namespace, body).metadata.uid)
 
 
-ROLE = [
-    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "delete"]},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
-    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
-]
-"""What starting, following and stopping runs takes. docs/kubernetes.md shows it."""
+def role() -> list[dict[str, Any]]:
+    """The rules that docs/kubernetes.md shows, without those for other kinds than Jobs."""
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    shown = next(block for block in page.split("```yaml\n")[1:] if "kind: Role" in block).partition("```")[0]
+    return [rule for rule in yaml.safe_load(shown)["rules"] if rule["apiGroups"][0] in ("batch", "")]
+
+
+ROLE = role()
+DISPENSABLE = (("events", "list"), ("jobs", "watch"), ("pods", "watch"))
+"""Without these runs do as well; less is told of them, or later."""
 
 
 class TestRights(KubernetesFixtures):
@@ -239,7 +244,7 @@ class TestRights(KubernetesFixtures):
             for rule in ROLE
             for resource in rule["resources"]
             for verb in rule["verbs"]
-            if resource != "events"
+            if (resource, verb) not in DISPENSABLE
         ],
     )
     def test_a_verb_that_is_missing_is_named(
@@ -281,6 +286,23 @@ class TestRights(KubernetesFixtures):
         except Forbidden as error:
             return error.message
         return ""
+
+    def test_our_role_is_enough_to_watch(
+        self,
+        account: Callable[[list[dict[str, Any]]], Api],
+        namespace: str,
+        secrets: MemorySecrets,
+        launch: MakeLaunch,
+    ) -> None:
+        api = account(ROLE)
+        watcher = KubernetesWatcher([namespace])
+        watcher.begin(api)
+        try:
+            asked = launch("exit 0")
+            self.target_in(namespace, api, secrets).start(asked)
+            assert eventually(lambda: Changed(item_id=asked.run.item_id) in watcher.changes(1.0), within=60.0)
+        finally:
+            watcher.close()
 
     def test_without_the_right_to_list_events_less_is_told_and_all_goes_on(
         self,

@@ -13,6 +13,7 @@ import typer.main
 import yaml
 from dulwich import porcelain
 from dulwich.errors import NotGitRepository
+from tests.schemas.kubernetes_schemas import check_all
 
 from slipway import macros
 from slipway.adapters.memory.store import MemoryStore
@@ -170,6 +171,8 @@ def test_every_yaml_that_is_shown_is_taken(block: Block) -> None:
         assert parse_queue(document, entity="ada")
     elif "uri" in document:
         assert parse_submission(document)
+    elif "apiVersion" in document:
+        check_all(document)
     else:
         assert parse_queue({**document, "name": "q", "resource": "local-process"}, entity="ada")
 

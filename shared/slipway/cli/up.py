@@ -59,7 +59,9 @@ def up(
     destination: Annotated[
         str | None,
         typer.Option(
-            metavar="REPOSITORY", help="Where built images are pushed. Default: they stay in Docker's own store."
+            metavar="REPOSITORY",
+            envvar="SLIPWAY_DESTINATION",
+            help="Where built images are pushed. Default: they stay in Docker's own store.",
         ),
     ] = None,
     synchronous: Annotated[
