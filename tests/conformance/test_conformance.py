@@ -61,9 +61,9 @@ def test_a_fact_that_is_not_so_fails_with_its_place(tmp_path: Path, capsys: pyte
 
 def test_a_deviation_covers_its_own_value_and_no_other() -> None:
     (rule,) = [rule for rule in RULES if rule.rule == "a-newer-kaniko"]
-    image = Difference("job.spec.image", "executor:v1.11.0", "gcr.io/kaniko-project/executor:v1.24.0")
+    image = Difference("job.spec.image", "executor:v1.11.0", "ghcr.io/osscontainertools/kaniko:v1.28.3")
     assert rule.covers("kaniko", image)
-    assert not rule.covers("kaniko", replace(image, ours="gcr.io/kaniko-project/executor:latest"))
+    assert not rule.covers("kaniko", replace(image, ours="ghcr.io/osscontainertools/kaniko:latest"))
     assert not rule.covers("kubernetes", image)
 
 
