@@ -25,7 +25,6 @@ from slipway.wire_aws import account_of
 from slipway.wire_kubernetes import OneCluster
 
 RESOURCES = ("local-container", "local-process")
-BUILDERS = ("docker", "environment", "noop")
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,8 @@ def local(settings: Settings) -> Ports:
             "docker": lambda: load("slipway.adapters.local.docker_builder:DockerBuilder")(
                 home, destination=where, registry=_registry(where)
             ),
+            "kaniko": lambda: cluster.builder(kind, where, _registry, _clients),
+            "buildah": lambda: cluster.builder(kind, where, _registry, _clients),
             "noop": lambda: load("slipway.adapters.local.noop:NoopBuilder")(),
         }
         return cast(Builder, makers[known("builder.type", kind, makers)]())

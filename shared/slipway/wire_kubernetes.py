@@ -1,4 +1,4 @@
-"""A Kubernetes cluster, wherever Slipway itself runs: the environment in, the target and its watcher out.
+"""A Kubernetes cluster, wherever Slipway itself runs: the environment in; target, watcher and builders out.
 
 Apart from `wire`, as `wire_aws` is: a deployment without a cluster loads nothing of this.
 """
@@ -6,16 +6,22 @@ Apart from `wire`, as `wire_aws` is: a deployment without a cluster loads nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 from slipway.errors import Invalid, Problem
 from slipway.loading import load
-from slipway.ports import Blobs, Secrets, Target, Watcher
+from slipway.ports import Blobs, Builder, Registry, Secrets, Target, Watcher
+from slipway.registries import destination as taken_apart
+from slipway.render.build_job import Place
 from slipway.render.surroundings import Cluster
 
+CLAIM = "claim:"
+CLAIMED = Path("/kaniko")
+"""Where the claim that holds build contexts is mounted in Slipway's own pod, as W&B's agent has it."""
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -28,6 +34,12 @@ class Settings:
     """Where runs are looked for; none: wherever they may be listed."""
     context: str | None = None
     """Of the kubeconfig; None is its current one."""
+    builds: Place = field(default_factory=Place)
+    """Where builds run, and as whom."""
+    contexts: str | None = None
+    """Where build contexts lie whose queue does not say: an address of a bucket, or `claim:<PersistentVolumeClaim>`."""
+    azure_key: str | None = field(default=None, repr=False)
+    """Of the storage account, where contexts lie in Azure and no identity may write them."""
 
 
 def settings_of(environ: Mapping[str, str]) -> Settings:
@@ -41,10 +53,16 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         )
         return found
 
-    own, namespaces = names("SLIPWAY_KUBERNETES_NAMESPACE"), names("SLIPWAY_KUBERNETES_NAMESPACES")
-    if len(own) > 1:
-        fix = "Those where runs may be go into SLIPWAY_KUBERNETES_NAMESPACES."
-        problems.append(Problem("SLIPWAY_KUBERNETES_NAMESPACE", "is more than one", ",".join(own), fix))
+    own, builds = names("SLIPWAY_KUBERNETES_NAMESPACE"), names("SLIPWAY_BUILD_NAMESPACE")
+    namespaces = names("SLIPWAY_KUBERNETES_NAMESPACES")
+    for variable, given in (("SLIPWAY_KUBERNETES_NAMESPACE", own), ("SLIPWAY_BUILD_NAMESPACE", builds)):
+        if len(given) > 1:
+            fix = "Those where runs may be go into SLIPWAY_KUBERNETES_NAMESPACES."
+            problems.append(Problem(variable, "is more than one", ",".join(given), fix))
+    contexts = environ.get("SLIPWAY_BUILD_CONTEXTS")
+    if contexts and not contexts.startswith(("s3://", "gs://", "https://", CLAIM)):
+        fix = f"Write s3://…, gs://…, https://<account>.blob.core.windows.net/<container> or {CLAIM}<name>."
+        problems.append(Problem("SLIPWAY_BUILD_CONTEXTS", "is no place for build contexts", contexts, fix))
     if problems:
         raise Invalid(problems)
     known = Cluster()
@@ -56,9 +74,21 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         code_image=environ.get("SLIPWAY_KUBERNETES_CODE_IMAGE") or known.code_image,
         code_claim=environ.get("SLIPWAY_KUBERNETES_CODE_CLAIM") or None,
     )
-    # The one where runs go by default is always among them.
-    looked_in = tuple(dict.fromkeys((*own, *namespaces))) if namespaces else ()
-    return Settings(cluster, looked_in, environ.get("SLIPWAY_KUBERNETES_CONTEXT") or None)
+    azure_key = environ.get("AZURE_STORAGE_ACCESS_KEY") or None
+    return Settings(
+        cluster,
+        # The one where runs go by default is always among them.
+        tuple(dict.fromkeys((*own, *namespaces))) if namespaces else (),
+        environ.get("SLIPWAY_KUBERNETES_CONTEXT") or None,
+        Place(
+            namespace=builds[0] if builds else cluster.namespace,
+            service_account=environ.get("SLIPWAY_BUILD_SERVICE_ACCOUNT") or Place().service_account,
+            azure_storage=azure_key is not None,
+            docker_config=environ.get("SLIPWAY_BUILD_DOCKER_CONFIG") or None,
+        ),
+        environ.get("SLIPWAY_BUILD_CONTEXTS") or None,
+        azure_key,
+    )
 
 
 class OneCluster:
@@ -103,3 +133,43 @@ class OneCluster:
 
     def watchers(self) -> list[Watcher]:
         return [self.watcher]
+
+    def builder(
+        self, kind: str, destination: str | None, registry: Callable[[str], Registry], aws: Callable[[], Any]
+    ) -> Builder:
+        """Of the type `kaniko` or `buildah`. `registry` gives the one that answers for a destination, `aws` the clients
+        of AWS. Raises Invalid without a destination: nodes pull from a registry, and from nowhere else."""
+        if destination is None:
+            fix = "Give the queue one, or `slipway up --destination` (SLIPWAY_DESTINATION)."
+            raise Invalid(Problem("builder.destination", f"is not given, and {kind} builds for a registry", fix=fix))
+        made = load("slipway.adapters.kubernetes.builder:ClusterBuilder")(
+            self.api,
+            load(f"slipway.render.{kind}:FLAVOUR"),
+            contexts=lambda store: self._contexts(store, aws),
+            place=self._settings.builds.pushing_to(taken_apart(destination)),
+            destination=destination,
+            registry=registry(destination),
+        )
+        self.begun_watcher().watch_builds(self._settings.builds.namespace)
+        return cast(Builder, made)
+
+    def _contexts(self, store: str | None, aws: Callable[[], Any]) -> Any:
+        where = store or self._settings.contexts
+        if where is None:
+            fix = "Give the queue a build-context-store, or set SLIPWAY_BUILD_CONTEXTS."
+            raise Invalid(Problem("builder.build-context-store", "is not given, and pods read contexts there", fix=fix))
+        if where.startswith(CLAIM):
+            return load("slipway.adapters.kubernetes.contexts:ClaimContexts")(CLAIMED, where.removeprefix(CLAIM))
+        scheme, _, rest = where.rstrip("/").partition("://")
+        first, _, path = rest.partition("/")
+        prefix = f"{path}/" if path else ""
+        match scheme:
+            case "s3":
+                blobs = load("slipway.adapters.aws.blobs:S3Blobs")(aws(), first, prefix)
+            case "gs":
+                blobs = load("slipway.adapters.gcp.blobs:GcsBlobs")(first, prefix)
+            case _:
+                container, _, path = path.partition("/")
+                prefix, key = f"{path}/" if path else "", self._settings.azure_key
+                blobs = load("slipway.adapters.azure.blobs:AzureBlobs")(f"https://{first}/{container}", prefix, key=key)
+        return load("slipway.adapters.kubernetes.contexts:BucketContexts")(blobs, where)

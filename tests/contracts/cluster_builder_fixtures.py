@@ -135,7 +135,7 @@ class ClusterBuilderFixtures:
         def make(**changes: Any) -> ClusterBuilder:
             settings: dict[str, Any] = {
                 "api": api,
-                "contexts": BucketContexts(S3Blobs(aws, bucket, "slipway/"), f"s3://{bucket}/slipway/"),
+                "contexts": lambda _: BucketContexts(S3Blobs(aws, bucket, "slipway/"), f"s3://{bucket}/slipway/"),
                 "place": Place(namespace=namespace),
                 "destination": destination,
                 "registry": OciRegistry(),

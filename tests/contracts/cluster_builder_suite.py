@@ -86,7 +86,7 @@ class RunningBuilds:
         from slipway.adapters.aws.blobs import S3Blobs
 
         forgets = Forgetful(S3Blobs(aws, bucket), f"s3://{bucket}")
-        ended = self.ended(make_builder(contexts=forgets), request_({"train.py": "print(1)"}))
+        ended = self.ended(make_builder(contexts=lambda _: forgets), request_({"train.py": "print(1)"}))
         assert ended.phase is BuildPhase.FAILED, ended
         assert "Its context cannot be read" in ended.reason
         assert "X-Amz-Signature" not in str(ended)
@@ -118,8 +118,8 @@ class RunningBuilds:
         self, make_builder: MakeBuilder, registry: OciRegistry, claim: Path, namespace: str, request_: MakeRequest
     ) -> None:
         """S12."""
-        place = Place(namespace=namespace, claim=claim.name)
-        builder = make_builder(contexts=ClaimContexts(claim), place=place, registry=registry)
+        contexts = ClaimContexts(claim, claim.name)
+        builder = make_builder(contexts=lambda _: contexts, place=Place(namespace=namespace), registry=registry)
         ended = self.ended(builder, request_({"train.py": "print(1)"}))
         assert ended.phase is BuildPhase.SUCCEEDED, ended.log_tail
 

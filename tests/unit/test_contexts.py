@@ -98,7 +98,7 @@ def test_a_bucket_has_it_where_its_address_says(tmp_path: Path) -> None:
 def test_a_claim_has_it_whole_or_not_at_all_and_readable_by_any_pod(tmp_path: Path) -> None:
     (tmp_path / "packed").write_bytes(b"packed")
     (tmp_path / "volume").mkdir()
-    contexts = ClaimContexts(tmp_path / "volume")
+    contexts = ClaimContexts(tmp_path / "volume", "contexts")
     for _ in range(2):
         contexts.put("contexts/a.tar.gz", tmp_path / "packed")
     (there,) = (tmp_path / "volume" / "contexts").iterdir()
@@ -110,5 +110,5 @@ def test_a_claim_has_it_whole_or_not_at_all_and_readable_by_any_pod(tmp_path: Pa
 def test_a_volume_that_is_not_mounted_here_is_not_written_beside(tmp_path: Path) -> None:
     (tmp_path / "packed").write_bytes(b"packed")
     with pytest.raises(Refused, match="mount the volume"):
-        ClaimContexts(tmp_path / "volume").put("contexts/a.tar.gz", tmp_path / "packed")
+        ClaimContexts(tmp_path / "volume", "contexts").put("contexts/a.tar.gz", tmp_path / "packed")
     assert not (tmp_path / "volume").exists()

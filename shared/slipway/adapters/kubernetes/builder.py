@@ -7,7 +7,8 @@ look). What a build needs beside its Job is made after it, so a start that died 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ Body = Mapping[str, Any]
 class ClusterBuilder:
     """Safe for use by several threads. `flavour` says what builds: `render.kaniko.FLAVOUR` or `render.buildah.FLAVOUR`.
 
-    `contexts` is where pods read their contexts, `destination` the repository that images are pushed to, as
+    `contexts` gives where pods read their contexts, of a queue's `build-context-store`; of None the deployment's own,
+    and it raises Invalid where there is none. `destination` the repository that images are pushed to, as
     `registry.example.com/team/jobs`, and `registry` answers for it; the login that it hands out goes to each build in a
     Secret, where neither the place nor the queue names one.
     """
@@ -44,7 +46,7 @@ class ClusterBuilder:
         api: Api,
         flavour: Flavour,
         *,
-        contexts: Contexts,
+        contexts: Callable[[str | None], Contexts],
         place: Place,
         destination: str,
         registry: Registry,
@@ -110,7 +112,7 @@ class ClusterBuilder:
             packed = Path(folder, "context.tar.gz")
             key = pack(Path(request.context), request.dockerfile, packed)
             job = self._job(request, key)
-            self._contexts.put(key, packed)
+            self._contexts_of(request).put(key, packed)
         # Known before there is a Job: a pod that looks for its Secret and finds none looks again ever more rarely.
         values = self._values(job, request)
         made = self._post(job, request)
@@ -133,8 +135,12 @@ class ClusterBuilder:
     def _job(self, request: BuildRequest, key: str) -> dict[str, Any]:
         name = jobs.name_of(request.config, request.image, request.attempt)
         login = self._registry.login(request.image) is not None
-        place = jobs.place_of(self._place, request.config, name, login=login)
-        return jobs.job_of(self._flavour, request, place, address=self._contexts.address(key), key=key)
+        contexts = self._contexts_of(request)
+        place = jobs.place_of(replace(self._place, claim=contexts.claim), request.config, name, login=login)
+        return jobs.job_of(self._flavour, request, place, address=contexts.address(key), key=key)
+
+    def _contexts_of(self, request: BuildRequest) -> Contexts:
+        return self._contexts(request.config.get("build-context-store"))
 
     def _values(self, job: Body, request: BuildRequest) -> Mapping[str, str]:
         return {key: self._value(key, job, request) for key in jobs.secret_keys(job)}
@@ -149,7 +155,7 @@ class ClusterBuilder:
 
     def _value(self, key: str, job: Body, request: BuildRequest) -> str:
         if key == CONTEXT_KEY:
-            right = self._contexts.right(job["metadata"]["annotations"][jobs.CONTEXT])
+            right = self._contexts_of(request).right(job["metadata"]["annotations"][jobs.CONTEXT])
             return jobs.curl_config(right or "")
         return jobs.docker_config(self._destination.host, self._registry.login(request.image))
 

@@ -29,6 +29,11 @@ RIGHT_LASTS = DAY
 class Contexts(Protocol):
     """Where contexts lie for pods to read."""
 
+    @property
+    def claim(self) -> str | None:
+        """The PersistentVolumeClaim that a pod mounts to read them."""
+        ...
+
     def put(self, key: str, path: Path) -> None: ...
 
     def address(self, key: str) -> str:
@@ -43,6 +48,8 @@ class Contexts(Protocol):
 class BucketContexts:
     """In a bucket. `address` is where `blobs` keeps things, in a pod's words: `s3://bucket/slipway`. Those that are to
     hand out rights need SignedBlobs."""
+
+    claim = None
 
     def __init__(self, blobs: Blobs, address: str) -> None:
         self._blobs = blobs
@@ -59,10 +66,15 @@ class BucketContexts:
 
 
 class ClaimContexts:
-    """On a PersistentVolumeClaim, which is mounted here as `folder`, and in the pods of builds at CLAIMED."""
+    """On the PersistentVolumeClaim `claim`, which is mounted here as `folder`, and in the pods of builds at CLAIMED."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, claim: str) -> None:
         self._folder = folder
+        self._claim = claim
+
+    @property
+    def claim(self) -> str | None:
+        return self._claim
 
     def put(self, key: str, path: Path) -> None:
         """Raises Refused for lack of room, and where the volume is not mounted."""

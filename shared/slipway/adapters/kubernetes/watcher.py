@@ -1,4 +1,4 @@
-"""Tells when something about a run changes, as the API server's watches do: of its object, and of its pods.
+"""Tells when something about a run or a build changes, as the API server's watches do: of its object, and of its pods.
 
 A watch goes on where the last one ended, by the version of what it saw last. Where the server has forgotten that (410),
 all is listed anew and held against what was known, so that a change in between is told too.
@@ -11,11 +11,13 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from slipway.adapters.kubernetes.api import Api, Stream
+from slipway.adapters.kubernetes.build_jobs import IMAGE, IMAGE_LABEL
 from slipway.adapters.kubernetes.failures import Vanished, of_answer
 from slipway.adapters.kubernetes.finding import ANY
 from slipway.adapters.kubernetes.kinds import JOB, POD, Kind
@@ -27,6 +29,8 @@ LONGEST = 240
 """Seconds of one watch, which is then begun again: proxies cut what lasts longer."""
 SLACK = 30.0
 """Seconds by which a server may end a watch too late, before it counts as gone."""
+
+Body = Mapping[str, Any]
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +49,7 @@ class KubernetesWatcher:
         self._lock = threading.Lock()
         self._api: Api | None = None
         self._watches: list[_Watch] = []
-        self._kinds: set[Kind] = set()
+        self._watched: set[_Subject] = set()
 
     def begin(self, api: Api) -> None:
         """Done twice it is done once."""
@@ -56,17 +60,21 @@ class KubernetesWatcher:
 
     def watch(self, kind: Kind) -> None:
         """Objects of this kind too: an operator's verdict comes after the end of its pods."""
+        for namespace in self._namespaces:
+            self._begin(_Subject(kind, namespace, ANY, _of_run))
+
+    def watch_builds(self, namespace: str) -> None:
+        """The Jobs of builds there, too."""
+        self._begin(_Subject(JOB, namespace, IMAGE_LABEL, _of_build))
+
+    def _begin(self, subject: _Subject) -> None:
         with self._lock:
-            if self._api is None or kind in self._kinds or self._closed.is_set():
+            if self._api is None or subject in self._watched or self._closed.is_set():
                 return
-            self._kinds.add(kind)
-            begun = [
-                _Watch(self._api, kind, namespace, self._default, self._changes, self._closed, self._patience)
-                for namespace in self._namespaces
-            ]
-            self._watches += begun
-        for each in begun:
-            each.thread.start()
+            self._watched.add(subject)
+            watch = _Watch(self._api, subject, self._default, self._changes, self._closed, self._patience)
+            self._watches.append(watch)
+        watch.thread.start()
 
     def changes(self, timeout: float) -> Sequence[Changed]:
         """What changed since the last call; blocks up to `timeout` seconds for the first. Empty once closed."""
@@ -86,31 +94,50 @@ class KubernetesWatcher:
         self._changes.put(None)
 
 
+def _of_run(body: Body) -> Changed:
+    return Changed(item_id=body["metadata"]["labels"][ITEM_LABEL])
+
+
+def _of_build(body: Body) -> Changed:
+    return Changed(image=body["metadata"]["annotations"][IMAGE])
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is watched."""
+
+    kind: Kind
+    namespace: str | None
+    """None: all of them."""
+    selector: str
+    told: Callable[[Body], Changed]
+
+
 class _Watch:
     """Of one kind of object, in one namespace or in all; a thread of its own."""
 
     def __init__(
         self,
         api: Api,
-        kind: Kind,
-        namespace: str | None,
+        subject: _Subject,
         default: str,
         changes: queue.SimpleQueue[Changed | None],
         closed: threading.Event,
         patience: float,
     ) -> None:
         self._api = api
-        self._kind = kind
-        self._namespace = namespace
+        self._subject = subject
+        self._kind = subject.kind
+        self._namespace = subject.namespace
         self._default = default
         self._changes = changes
         self._closed = closed
         self._patience = patience
         self._version: str | None = None
-        self._known: dict[str, str] | None = None
-        """uid → what was seen of it last; None before the first look."""
+        self._known: dict[str, tuple[Changed, str]] | None = None
+        """uid → what it is to tell, and what was seen of it last; None before the first look."""
         self._stream: Stream | None = None
-        self.thread = threading.Thread(target=self._run, name=f"watch {kind.plural}", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=f"watch {subject.kind.plural}", daemon=True)
 
     def cut(self) -> None:
         if self._stream is not None:
@@ -149,15 +176,13 @@ class _Watch:
 
     def _list(self) -> None:
         """Tells of what changed since it was seen last, and of what is gone since."""
-        listed = self._api.get(self._path, self._doing, labelSelector=ANY)
-        now = {each["metadata"]["uid"]: each for each in listed.get("items") or []}
+        listed = self._api.get(self._path, self._doing, labelSelector=self._subject.selector)
+        now = {each["metadata"]["uid"]: self._seen(each) for each in listed.get("items") or []}
         if self._known is not None:
-            for uid, body in now.items():
-                if self._known.get(uid, "").partition(" ")[2] != _state(body):
-                    self._tell(body["metadata"]["labels"][ITEM_LABEL])
-            for uid in self._known.keys() - now.keys():
-                self._tell(self._known[uid].partition(" ")[0])
-        self._known = {uid: _seen(body) for uid, body in now.items()}
+            for uid, seen in {**self._known, **now}.items():
+                if self._known.get(uid) != now.get(uid):
+                    self._changes.put(seen[0])
+        self._known = now
         self._version = listed["metadata"]["resourceVersion"]
 
     def _listen(self) -> None:
@@ -166,7 +191,7 @@ class _Watch:
         assert self._version is not None
         query = {
             "watch": "true",
-            "labelSelector": ANY,
+            "labelSelector": self._subject.selector,
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(LONGEST),
@@ -185,24 +210,20 @@ class _Watch:
                 if event["type"] != "BOOKMARK":
                     self._heard(event["type"], body, known)
 
-    def _heard(self, kind: str, body: Mapping[str, Any], known: dict[str, str]) -> None:
+    def _heard(self, kind: str, body: Body, known: dict[str, tuple[Changed, str]]) -> None:
         """Of one that is new nothing is told: whoever made it knows. Nor of what changes nothing about a run."""
-        uid, now = body["metadata"]["uid"], _seen(body)
+        uid, now = body["metadata"]["uid"], self._seen(body)
         before = known.pop(uid, now)
         if kind != "DELETED":
             known[uid] = now
         if kind == "DELETED" or before != now:
-            self._tell(body["metadata"]["labels"][ITEM_LABEL])
+            self._changes.put(now[0])
 
-    def _tell(self, item_id: str) -> None:
-        self._changes.put(Changed(item_id=item_id))
-
-
-def _seen(body: Mapping[str, Any]) -> str:
-    return f"{body['metadata']['labels'][ITEM_LABEL]} {_state(body)}"
+    def _seen(self, body: Body) -> tuple[Changed, str]:
+        return self._subject.told(body), _state(body)
 
 
-def _state(body: Mapping[str, Any]) -> str:
+def _state(body: Body) -> str:
     """What of an object's status is news of its run, as text. A pod's status changes with every address and probe."""
     status = body.get("status") or {}
     ending = body["metadata"].get("deletionTimestamp") is not None
