@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests import cluster
 from tests.conditions import eventually
 from tests.contracts.kubernetes_fixtures import JOB, KubernetesFixtures
 from tests.contracts.target_contract import SECRET, MakeLaunch
+from tests.relay import Relay
 from tests.services import ROOT
 
 from slipway.adapters.kubernetes.access import Access, from_kubeconfig
@@ -317,14 +319,33 @@ class TestRights(KubernetesFixtures):
 
 
 class TestAServerThatIsAway(KubernetesFixtures):
-    def test_a_start_that_nobody_answers_is_unknown_and_the_next_is_whole(
+    def test_nothing_is_started_where_nobody_listens(
+        self, namespace: str, secrets: MemorySecrets, launch: MakeLaunch
+    ) -> None:
+        away = Api(Access("https://127.0.0.1:9", token=lambda: "x"), timeout=1.0)
+        said = refusal(lambda: self.target_in(namespace, away, secrets).start(launch("")), Refused)
+        assert "https://127.0.0.1:9 does not answer" in said
+
+    def test_a_start_that_loses_the_server_half_way_is_unknown_and_the_next_is_whole(
         self, namespace: str, api: Api, secrets: MemorySecrets, launch: MakeLaunch
     ) -> None:
         asked = launch("", secrets={"TOKEN": "SECRET_OF_TEST"})
-        away = Api(Access("https://127.0.0.1:9", token=lambda: "x"), timeout=1.0)
-        said = refusal(lambda: self.target_in(namespace, away, secrets).start(asked), Temporary)
-        assert "https://127.0.0.1:9 does not answer" in said
-        self.target_in(namespace, api, secrets).start(asked)
+        host, _, port = api.access.server.removeprefix("https://").partition(":")
+        relay = Relay(host, int(port))
+
+        class Cut(Api):
+            def create(self, path: str, *arguments: Any, **more: Any) -> Any:
+                if path.endswith("/secrets"):
+                    relay.down()
+                return super().create(path, *arguments, **more)
+
+        over_it = Cut(replace(api.access, server=f"https://127.0.0.1:{relay.port}"))
+        with pytest.raises(Temporary) as caught:
+            self.target_in(namespace, over_it, secrets).start(asked)
+        assert not isinstance(caught.value, Refused)
+        target = self.target_in(namespace, api, secrets)
+        assert target.status(asked.run).phase is RunPhase.ABSENT
+        target.start(asked)
         assert things(namespace) == [asked.run.name, asked.run.name]
 
     def test_a_server_that_nobody_vouches_for_is_not_believed(self, api: Api) -> None:

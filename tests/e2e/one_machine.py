@@ -37,6 +37,8 @@ class Machine:
 
     root: Path
     ups: list[subprocess.Popen[str]] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    """More variables of its environment."""
 
     @property
     def home(self) -> Path:
@@ -45,7 +47,7 @@ class Machine:
     @property
     def environment(self) -> Mapping[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
-        return {**kept, "SLIPWAY_HOME": str(self.home), "SLIPWAY_ENTITY": "team", "NO_COLOR": "1"}
+        return {**kept, "SLIPWAY_HOME": str(self.home), "SLIPWAY_ENTITY": "team", "NO_COLOR": "1", **self.settings}
 
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         ended = subprocess.run(

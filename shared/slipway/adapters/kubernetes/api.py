@@ -117,7 +117,7 @@ class Api:
         stream: bool = False,
         read_timeout: float | None = None,
     ) -> BaseHTTPResponse:
-        from urllib3.exceptions import HTTPError
+        from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
         from urllib3.util import Timeout
 
         url = f"{self.access.server}{path}"
@@ -136,7 +136,8 @@ class Api:
                 retries=False,
             )
         except HTTPError as error:
-            raise of_connection(doing, self.access.server, error) from error
+            sent = not isinstance(error, NewConnectionError | ConnectTimeoutError)
+            raise of_connection(doing, self.access.server, error, sent=sent) from error
 
     def _proof(self) -> dict[str, str]:
         token = self.access.token()

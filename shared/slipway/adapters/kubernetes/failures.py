@@ -79,13 +79,14 @@ def of_answer(
     return Temporary(words) if code >= 500 else Permanent(words)
 
 
-def of_connection(doing: str, server: str, error: Exception) -> SlipwayError:
-    """There was no answer, or none that could be read. What does not hang on the server's health is permanent."""
+def of_connection(doing: str, server: str, error: Exception, *, sent: bool = True) -> SlipwayError:
+    """There was no answer, or none that could be read. What does not hang on the server's health is permanent; what was
+    never `sent` has had no effect."""
     said = str(error) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in said or "doesn't match" in said:
         cure = "Give the cluster's certificate-authority-data in the kubeconfig"
         return Permanent(f"cannot {doing}: the certificate of {server} is not trusted: {said}. {cure}")
-    return Temporary(f"cannot {doing}: {server} does not answer: {said}")
+    return (Temporary if sent else Refused)(f"cannot {doing}: {server} does not answer: {said}")
 
 
 def _status(body: bytes) -> Mapping[str, Any]:

@@ -161,8 +161,12 @@ class KubernetesTarget:
                 field = f"additional_services[{index}].config"
                 make_service(self._api, self._kinds, run, service, made, field)
             return not values or make_secret(self._api, run, place.namespace, values, made)
-        except (Permanent, Refused):
-            self._delete(place)
+        except (Permanent, Refused) as error:
+            try:
+                self._delete(place)
+            except Temporary as trouble:
+                # The run is there, and "nothing was started" would be wrong.
+                raise Temporary(error.message) from trouble
             raise
 
     # --- looking
