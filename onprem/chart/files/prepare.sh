@@ -2,6 +2,8 @@
 #
 # usage: sh prepare.sh FOLDER [QUEUE OPTIONS OF slipway import...]      FOLDER holds launch-config.yaml, queue-*.yaml
 set -eu
+# The first process of a container is not ended by a signal that it does not expect.
+trap 'exit 143' TERM
 folder=$1
 shift
 
