@@ -61,7 +61,6 @@ def item_document(item: Item, now: float | None = None) -> dict[str, Json]:
         "revision": item.revision,
         "backend_id": item.backend_id,
         "warnings": list(item.warnings),
-        "trouble": item.trouble,
         "timeline": [
             {"at": timestamp(moment.at), "state": moment.state.value, "reason": _no_userinfo(moment.reason)}
             for moment in item.timeline
@@ -87,6 +86,7 @@ def item_summary(item: Item, now: float | None = None) -> dict[str, Json]:
         "id": item.id,
         "state": item.state.value,
         "reason": _no_userinfo(item.reason),
+        "trouble": _no_userinfo(item.trouble),
         "stage": None if item.stage is None else item.stage.value,
         "entity": item.submission.entity,
         "project": item.submission.project,

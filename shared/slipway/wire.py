@@ -68,7 +68,7 @@ def local(settings: Settings) -> Ports:
     database = load("slipway.adapters.local.database:Database")(home, synchronous=settings.synchronous)
     wakeup = load("slipway.adapters.local.wakeup:Wakeup")(home)
     secrets = load("slipway.adapters.local.secrets:LocalSecrets")(home, os.environ)
-    cluster = OneCluster(settings.kubernetes, os.environ)
+    cluster = OneCluster(settings.kubernetes, os.environ, _clients)
 
     @cache
     def target(resource: str) -> Target:
@@ -90,8 +90,8 @@ def local(settings: Settings) -> Ports:
             "docker": lambda: load("slipway.adapters.local.docker_builder:DockerBuilder")(
                 home, destination=where, registry=_registry(where)
             ),
-            "kaniko": lambda: cluster.builder(kind, where, _registry, _clients),
-            "buildah": lambda: cluster.builder(kind, where, _registry, _clients),
+            "kaniko": lambda: cluster.builder(kind, where, _registry),
+            "buildah": lambda: cluster.builder(kind, where, _registry),
             "noop": lambda: load("slipway.adapters.local.noop:NoopBuilder")(),
         }
         return cast(Builder, makers[known("builder.type", kind, makers)]())
@@ -145,6 +145,11 @@ def planning(queue: Queue) -> Ports:
         default_builder=lambda resource: "environment" if resource == "local-process" else "docker",
         around=Surroundings(cluster=wire_kubernetes.settings_of(os.environ).cluster, account=account_of(os.environ)),
     )
+
+
+def cluster(environ: Mapping[str, str] = os.environ) -> OneCluster:
+    """The one that this environment names. Raises Invalid."""
+    return OneCluster(wire_kubernetes.settings_of(environ), environ, _clients)
 
 
 def sqs_sender(queue_url: str) -> Bus:

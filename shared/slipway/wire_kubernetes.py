@@ -6,7 +6,7 @@ Apart from `wire`, as `wire_aws` is: a deployment without a cluster loads nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,12 @@ from slipway.registries import destination as taken_apart
 from slipway.render.build_job import Place
 from slipway.render.surroundings import Cluster
 
+CLOUDS: Mapping[str, str] = {
+    "eks": "<name>",
+    "gke": "<project>/<location>/<name>",
+    "aks": "<subscription>/<resource group>/<name>",
+}
+"""How a cluster is named that its cloud lets us into, with the cloud's default credentials and no kubeconfig."""
 CLAIM = "claim:"
 CLAIMED = Path("/kaniko")
 """Where the claim that holds build contexts is mounted in Slipway's own pod, as W&B's agent has it."""
@@ -27,11 +33,13 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is told of the cluster. How to get into it, a kubeconfig says, or the pod's own account."""
+    """What is told of the cluster. How to get into it, a kubeconfig says, or the pod's own account, or its cloud."""
 
     cluster: Cluster = field(default_factory=Cluster)
     namespaces: tuple[str, ...] = ()
     """Where runs are looked for; none: wherever they may be listed."""
+    place: tuple[str, ...] | None = None
+    """A cluster of a cloud: ("eks", name), ("gke", project, location, name), ("aks", subscription, group, name)."""
     context: str | None = None
     """Of the kubeconfig; None is its current one."""
     builds: Place = field(default_factory=Place)
@@ -63,6 +71,7 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
     if contexts and not contexts.startswith(("s3://", "gs://", "https://", CLAIM)):
         fix = f"Write s3://…, gs://…, https://<account>.blob.core.windows.net/<container> or {CLAIM}<name>."
         problems.append(Problem("SLIPWAY_BUILD_CONTEXTS", "is no place for build contexts", contexts, fix))
+    place = _place(environ.get("SLIPWAY_KUBERNETES_CLUSTER"), problems)
     if problems:
         raise Invalid(problems)
     known = Cluster()
@@ -79,6 +88,7 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         cluster,
         # The one where runs go by default is always among them.
         tuple(dict.fromkeys((*own, *namespaces))) if namespaces else (),
+        place,
         environ.get("SLIPWAY_KUBERNETES_CONTEXT") or None,
         Place(
             namespace=builds[0] if builds else cluster.namespace,
@@ -91,18 +101,49 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
     )
 
 
+def _place(text: str | None, problems: list[Problem]) -> tuple[str, ...] | None:
+    if not text:
+        return None
+    kind, _, rest = text.partition(":")
+    parts = (kind, *rest.split("/"))
+    if kind not in CLOUDS or len(parts) != CLOUDS[kind].count("/") + 2 or "" in parts:
+        forms = ", ".join(f"{kind}:{form}" for kind, form in CLOUDS.items())
+        problems.append(Problem("SLIPWAY_KUBERNETES_CLUSTER", "names no cluster", text, f"Write one of {forms}."))
+        return None
+    return parts
+
+
 class OneCluster:
     """The cluster of this process. It is called on when something of it is first asked for, and not before."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str], aws: Callable[[], Any]) -> None:
+        """`aws` gives clients of AWS, asked for where the cluster or contexts are there."""
         self._settings = settings
         self._environ = environ
+        self._aws = aws
+        self._watching = False
 
     @cached_property
     def api(self) -> Any:
-        """Raises Invalid where the package `kubernetes` is missing, or there is no way into a cluster."""
-        access = load("slipway.adapters.kubernetes.access:ambient")(self._environ, self._settings.context)
-        return load("slipway.adapters.kubernetes.api:Api")(access)
+        """Raises Invalid where the package `kubernetes` is missing, or there is no way into a cluster, and what looking
+        up the cluster of a cloud raises."""
+        return load("slipway.adapters.kubernetes.api:Api")(self._access())
+
+    def _access(self) -> Any:
+        kind, *where = self._settings.place or ("ambient",)
+        match kind:
+            case "eks":
+                return load("slipway.adapters.aws.eks:access")(self._aws(), *where)
+            case "gke":
+                return load("slipway.adapters.gcp.gke:access")(*where)
+            case "aks":
+                return load("slipway.adapters.azure.aks:access")(*where)
+        return load("slipway.adapters.kubernetes.access:ambient")(self._environ, self._settings.context)
+
+    def examined(self, namespace: str) -> tuple[str, Sequence[str]]:
+        """Where the cluster is and which version, and the rules that we lack in a namespace of runs."""
+        version = load("slipway.adapters.kubernetes.rights:version")(self.api)
+        return f"{version} at {self.server}", load("slipway.adapters.kubernetes.rights:missing")(self.api, namespace)
 
     @cached_property
     def watcher(self) -> Any:
@@ -118,7 +159,7 @@ class OneCluster:
         return self.watcher
 
     def target(self, secrets: Secrets, archive: Blobs) -> Target:
-        """From now on its runs are watched too."""
+        """Where somebody listens to the watcher, runs are watched from now on too."""
         settings = self._settings
         made = load("slipway.adapters.kubernetes.target:KubernetesTarget")(
             self.api,
@@ -128,32 +169,34 @@ class OneCluster:
             archive=archive,
             told=self.watcher.watch,
         )
-        self.begun_watcher()
+        if self._watching:
+            self.begun_watcher()
         return cast(Target, made)
 
     def watchers(self) -> list[Watcher]:
+        """It begins when the cluster is first used: a deployment whose queues name none needs none."""
+        self._watching = True
         return [self.watcher]
 
-    def builder(
-        self, kind: str, destination: str | None, registry: Callable[[str], Registry], aws: Callable[[], Any]
-    ) -> Builder:
-        """Of the type `kaniko` or `buildah`. `registry` gives the one that answers for a destination, `aws` the clients
-        of AWS. Raises Invalid without a destination: nodes pull from a registry, and from nowhere else."""
+    def builder(self, kind: str, destination: str | None, registry: Callable[[str], Registry]) -> Builder:
+        """Of the type `kaniko` or `buildah`. `registry` gives the one that answers for a destination. Raises Invalid
+        without a destination: nodes pull from a registry, and from nowhere else."""
         if destination is None:
             fix = "Give the queue one, or `slipway up --destination` (SLIPWAY_DESTINATION)."
             raise Invalid(Problem("builder.destination", f"is not given, and {kind} builds for a registry", fix=fix))
         made = load("slipway.adapters.kubernetes.builder:ClusterBuilder")(
             self.api,
             load(f"slipway.render.{kind}:FLAVOUR"),
-            contexts=lambda store: self._contexts(store, aws),
+            contexts=self._contexts,
             place=self._settings.builds.pushing_to(taken_apart(destination)),
             destination=destination,
             registry=registry(destination),
         )
-        self.begun_watcher().watch_builds(self._settings.builds.namespace)
+        if self._watching:
+            self.begun_watcher().watch_builds(self._settings.builds.namespace)
         return cast(Builder, made)
 
-    def _contexts(self, store: str | None, aws: Callable[[], Any]) -> Any:
+    def _contexts(self, store: str | None) -> Any:
         where = store or self._settings.contexts
         if where is None:
             fix = "Give the queue a build-context-store, or set SLIPWAY_BUILD_CONTEXTS."
@@ -165,7 +208,7 @@ class OneCluster:
         prefix = f"{path}/" if path else ""
         match scheme:
             case "s3":
-                blobs = load("slipway.adapters.aws.blobs:S3Blobs")(aws(), first, prefix)
+                blobs = load("slipway.adapters.aws.blobs:S3Blobs")(self._aws(), first, prefix)
             case "gs":
                 blobs = load("slipway.adapters.gcp.blobs:GcsBlobs")(first, prefix)
             case _:

@@ -17,7 +17,7 @@ from slipway import wire
 from slipway.cli import instance
 from slipway.cli.finding import SHOWN, Finding, Verdict, some
 from slipway.cli.promises import promises
-from slipway.errors import SlipwayError
+from slipway.errors import Invalid, SlipwayError
 from slipway.model import State
 from slipway.ports import Ports
 
@@ -35,10 +35,11 @@ def examine(home: Path) -> list[Finding]:
     findings += [_disk(home), _database(home)]
     if findings[-1].verdict is not Verdict.BROKEN:
         try:
-            ports = wire.local(wire.Settings(home))
-            findings += _contents(home, ports)
-        except SlipwayError as error:
-            findings.append(Finding("database", Verdict.BROKEN, error.message))
+            settings = wire.Settings(home)
+        except Invalid as error:
+            findings.append(Finding("settings", Verdict.BROKEN, error.message))
+        else:
+            findings += _kept(home, settings)
     return [*findings, _running(home), _wake_ups(home), _secrets(home), *_programs()]
 
 
@@ -106,8 +107,16 @@ def _database(home: Path) -> Finding:
     return Finding("database", Verdict.OK, f"whole, schema {version}, {size:.1f} MiB")
 
 
+def _kept(home: Path, settings: wire.Settings) -> list[Finding]:
+    try:
+        return list(_contents(home, wire.local(settings)))
+    except SlipwayError as error:
+        return [Finding("database", Verdict.BROKEN, error.message)]
+
+
 def _contents(home: Path, ports: Ports) -> Iterator[Finding]:
     yield _engine(ports)
+    yield from _clusters(ports)
     yield from promises(ports)
     yield _workers(home, ports)
     letters = ports.bus.dead_letters(SHOWN)
@@ -137,6 +146,27 @@ def _engine(ports: Ports) -> Finding:
         cure = "Start Docker (`systemctl start docker`), or let this user use it (group `docker`)."
         return Finding("docker", bad, f"no engine answers{needed}: {said}", cure)
     return Finding("docker", Verdict.OK, f"engine {answer.stdout.strip()}")
+
+
+def _clusters(ports: Ports) -> Iterator[Finding]:
+    """Of the cluster, where a queue needs one: whether it answers, and allows what runs take in each namespace."""
+    queues = [queue for queue in ports.store.queues() if queue.resource == "kubernetes"]
+    namespaces: dict[str, list[str]] = {}
+    for queue in queues:
+        given = (queue.config.get("metadata") or {}).get("namespace") or queue.config.get("namespace")
+        namespaces.setdefault(str(given or ports.around.cluster.namespace), []).append(str(queue.key))
+    for namespace, users in namespaces.items():
+        check = f"namespace {namespace}"
+        try:
+            where, missing = wire.cluster().examined(namespace)
+        except SlipwayError as error:
+            yield Finding("kubernetes", Verdict.BROKEN, f"{error.message}; needed by queue {some(users)}")
+            return
+        if missing:
+            cure = f"Add to a Role there: {'; '.join(missing)}"
+            yield Finding(check, Verdict.BROKEN, f"not all is allowed that queue {some(users)} needs", cure)
+        else:
+            yield Finding(check, Verdict.OK, f"Kubernetes {where}, all is allowed that runs need")
 
 
 def _workers(home: Path, ports: Ports) -> Finding:

@@ -27,7 +27,7 @@ def items(documents: Sequence[Json]) -> Table:
                 state(item["state"]),
                 duration(seconds_since(item["created_at"])),
                 duration(ran(item)),
-                first_line(item["reason"]),
+                first_line(item["trouble"] or item["reason"]),
             )
             for item in documents
         ),
@@ -58,7 +58,7 @@ def item(document: Json) -> Group:
         ("state", state(document["state"])),
         ("failed in", document["stage"] or ""),
         ("reason", document["reason"]),
-        ("trouble", document.get("trouble", "")),
+        ("trouble", document["trouble"]),
         ("queue", f"{document['entity']}/{document['queue']} ({document['resource']})"),
         ("project", document["project"]),
         ("source", source),

@@ -46,7 +46,7 @@ def forward(
 
     Example: slipway forward --queue-url https://sqs.eu-west-1.amazonaws.com/123456789012/slipway-advance
     """
-    from slipway import wire, wire_kubernetes
+    from slipway import wire
     from slipway.cli import journal
     from slipway.cli.output import note
     from slipway.cli.running import stop_signals
@@ -55,7 +55,7 @@ def forward(
     journal.configure(log_format is LogFormat.JSON)
     told = {"SLIPWAY_KUBERNETES_NAMESPACES": namespaces or "", "SLIPWAY_KUBERNETES_CONTEXT": context or ""}
     bus = wire.sqs_sender(queue_url)
-    cluster = wire_kubernetes.OneCluster(wire_kubernetes.settings_of({**os.environ, **told}), os.environ)
+    cluster = wire.cluster({**os.environ, **told})
     with stop_signals() as stopped:
         watcher = cluster.begun_watcher()
         note(f"Forwarding what changes in the cluster at {cluster.server} to {queue_url}. Ctrl-C stops it.")

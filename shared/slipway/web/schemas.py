@@ -169,6 +169,7 @@ class ItemSummary(_Shape):
     id: str
     state: State
     reason: str
+    trouble: str = Field(description="What keeps its run from going on, as of the last look.")
     stage: Stage | None = Field(description="In which part of its life it failed.")
     entity: str
     project: str
@@ -198,7 +199,6 @@ class ItemView(ItemSummary):
     revision: str | None
     backend_id: str | None
     warnings: list[str]
-    trouble: str = Field(description="What keeps its run from going on, as of the last look.")
     timeline: list[MomentView]
     desired: Desired
     resumes: int

@@ -1,0 +1,219 @@
+"""What pods and events tell, in words: a table of what the documentation has, and total over what it has not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slipway.model import Failure, RunPhase
+from slipway.status import pods
+from slipway.status.kubernetes import GONE, of_events, run_status
+
+
+def pod(name: str = "p", **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {}, "status": status}
+
+
+def container(name: str = "c", **state: Any) -> dict[str, Any]:
+    return {"name": name, "state": state, "restartCount": 0}
+
+
+def ended(code: int, reason: str = "Error", at: str = "2026-11-26T00:00:00Z", **more: str) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": reason, "finishedAt": at, **more}}
+
+
+def event(reason: str, kind: str = "Job", message: str = "", type: str = "Warning") -> dict[str, Any]:
+    return {"reason": reason, "type": type, "message": message, "involvedObject": {"kind": kind, "name": "n"}}
+
+
+JOB = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"activeDeadlineSeconds": 5}}
+FAILED = {**JOB, "status": {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}}
+
+
+class TestWaiting:
+    @pytest.mark.parametrize("reason", pods.WAITING)
+    def test_every_documented_reason_has_words(self, reason: str) -> None:
+        told = pods.troubles([pod(containerStatuses=[container(waiting={"reason": reason, "message": "said"})])])
+        assert told == (f"container c of pod p waits: {pods.WAITING[reason]} ({reason}): said",)
+
+    @pytest.mark.parametrize("reason", sorted(pods.ON_ITS_WAY))
+    def test_one_that_is_on_its_way_is_in_no_trouble(self, reason: str) -> None:
+        assert pods.troubles([pod(containerStatuses=[container(waiting={"reason": reason})])]) == ()
+
+    def test_a_reason_that_nobody_documents_is_told_as_it_is(self) -> None:
+        (told,) = pods.troubles([pod(initContainerStatuses=[container("init", waiting={"reason": "Pondering"})])])
+        assert told == "container init of pod p waits: Pondering"
+
+    def test_the_scheduler_is_quoted(self) -> None:
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+        assert pods.troubles([pod(conditions=[condition])]) == ("pod p finds no node: 0/3 nodes",)
+
+    def test_what_two_pods_say_alike_is_told_once(self) -> None:
+        event_of_quota = event("FailedCreate", message="exceeded quota")
+        assert pods.troubles([], [event_of_quota, event_of_quota]) == ("Job n: FailedCreate: exceeded quota",)
+
+    @pytest.mark.parametrize(("reason", "type"), [("FailedCreate", "Normal"), ("BackOff", "Warning")])
+    def test_events_that_tell_nothing_new_are_passed_over(self, reason: str, type: str) -> None:
+        assert pods.troubles([], [event(reason, type=type)]) == ()
+
+
+class TestEnding:
+    @pytest.mark.parametrize("reason", pods.DISRUPTED)
+    def test_every_disruption_is_a_preemption(self, reason: str) -> None:
+        marked = pod(conditions=[{"type": "DisruptionTarget", "status": "True", "reason": reason}], phase="Failed")
+        told = run_status(FAILED, [marked])
+        assert (told.phase, told.failure) == (RunPhase.PREEMPTED, Failure.INFRASTRUCTURE)
+        assert pods.DISRUPTED[reason] in told.reason
+
+    @pytest.mark.parametrize("reason", sorted(pods.EVICTED))
+    def test_as_are_the_words_of_older_clusters(self, reason: str) -> None:
+        assert run_status(FAILED, [pod(phase="Failed", reason=reason)]).phase is RunPhase.PREEMPTED
+
+    @pytest.mark.parametrize("reason", pods.DISRUPTIONS)
+    def test_and_events_about_pods_that_are_gone(self, reason: str) -> None:
+        assert run_status(FAILED, [], [event(reason, "Pod", "by ml/big")]).phase is RunPhase.PREEMPTED
+
+    def test_a_disruption_goes_over_what_its_program_said(self) -> None:
+        killed = container(**ended(143))
+        marked = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+        told = run_status(FAILED, [pod(containerStatuses=[killed]), pod("q", conditions=[marked])])
+        assert told.phase is RunPhase.PREEMPTED
+
+    def test_the_first_that_failed_is_told(self) -> None:
+        later = pod("a", containerStatuses=[container(**ended(1, at="2026-11-26T00:00:09Z"))])
+        first = pod("b", containerStatuses=[container(**ended(2, at="2026-11-26T00:00:01Z"))])
+        told = run_status(FAILED, [later, first])
+        assert (told.exit_code, told.reason) == (2, "container c of pod b exited with code 2")
+
+    def test_a_signal_is_named(self) -> None:
+        told = run_status(FAILED, [pod(containerStatuses=[container(**ended(139))])])
+        assert told.reason.endswith("exited with code 139 (signal 11)")
+
+    @pytest.mark.parametrize("reason", sorted(pods.CANNOT_RUN))
+    def test_a_program_that_cannot_run_is_our_configurations_fault(self, reason: str) -> None:
+        told = run_status(FAILED, [pod(containerStatuses=[container(**ended(127, reason))])])
+        assert told.failure is Failure.CONFIGURATION
+
+    def test_one_that_waits_to_be_started_again_tells_its_last_end(self) -> None:
+        again = {**container(waiting={"reason": "CrashLoopBackOff"}), "lastState": ended(3), "restartCount": 2}
+        assert run_status(FAILED, [pod(containerStatuses=[again])]).exit_code == 3
+
+    def test_a_pod_that_failed_as_a_whole_is_its_nodes_fault(self) -> None:
+        told = run_status(FAILED, [pod(phase="Failed", reason="UnexpectedAdmissionError", message="no room")])
+        assert (told.failure, told.reason) == (Failure.INFRASTRUCTURE, "pod p failed: no room")
+
+    def test_a_deadline_goes_over_what_its_pods_say(self) -> None:
+        late = {**JOB, "status": {"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]}}
+        told = run_status(late, [pod(containerStatuses=[container(**ended(137))])])
+        assert "activeDeadlineSeconds, 5 s" in told.reason
+        assert told.phase is RunPhase.FAILED
+
+
+class TestGone:
+    @pytest.mark.parametrize("reason", GONE)
+    def test_the_last_event_of_a_job_is_remembered(self, reason: str) -> None:
+        assert of_events([event("SuccessfulCreate", type="Normal"), event(reason)]).phase is GONE[reason]
+
+    @pytest.mark.parametrize(
+        ("reason", "phase"), [("PyTorchJobSucceeded", RunPhase.FINISHED), ("PyTorchJobFailed", RunPhase.FAILED)]
+    )
+    def test_as_is_an_operators(self, reason: str, phase: RunPhase) -> None:
+        assert of_events([event(reason, "PyTorchJob")]).phase is phase
+
+    def test_what_pods_say_is_not_the_run(self) -> None:
+        told = of_events([event("Failed", "Pod"), event("Completed", "Pod")])
+        assert (told.phase, told.certain) == (RunPhase.ABSENT, True)
+
+
+words = st.sampled_from(
+    [
+        *("True", "False", "Failed", "Complete", "Running", "Pending", "Succeeded", "Evicted", "DisruptionTarget"),
+        *("PodScheduled", "CrashLoopBackOff", "OOMKilled", "Error", "DeadlineExceeded", "Nobody knows", ""),
+    ]
+)
+leaves = st.none() | st.booleans() | st.integers(0, 300) | words
+states = st.fixed_dictionaries(
+    {},
+    optional={
+        "waiting": st.none() | st.fixed_dictionaries({}, optional={"reason": words, "message": words}),
+        "running": st.none() | st.just({"startedAt": "x"}),
+        "terminated": st.none()
+        | st.fixed_dictionaries({}, optional={"exitCode": st.integers(0, 255), "reason": words}),
+    },
+)
+statuses = st.lists(
+    st.fixed_dictionaries(
+        {"name": words}, optional={"state": states, "lastState": states, "restartCount": st.integers(0, 3)}
+    ),
+    max_size=3,
+)
+conditions = st.lists(
+    st.fixed_dictionaries({}, optional={"type": words, "status": words, "reason": words, "message": words}), max_size=3
+)
+some_pods = st.lists(
+    st.fixed_dictionaries(
+        {"metadata": st.just({"name": "p"})},
+        optional={
+            "status": st.none()
+            | st.fixed_dictionaries(
+                {},
+                optional={
+                    "phase": words,
+                    "reason": words,
+                    "message": words,
+                    "conditions": st.none() | conditions,
+                    "containerStatuses": st.none() | statuses,
+                    "initContainerStatuses": st.none() | statuses,
+                },
+            )
+        },
+    ),
+    max_size=3,
+)
+events = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": words | st.just("Warning"),
+            "reason": words | st.sampled_from([*pods.WARNINGS, *pods.DISRUPTIONS, *GONE]),
+            "message": words,
+            "involvedObject": st.none() | st.fixed_dictionaries({}, optional={"kind": words, "name": words}),
+        },
+    ),
+    max_size=3,
+)
+resources = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["Job", "PyTorchJob"]), "apiVersion": st.sampled_from(["batch/v1", "x/v1"])},
+    optional={
+        "metadata": st.fixed_dictionaries({}, optional={"name": words, "deletionTimestamp": st.just("x")}),
+        "status": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "conditions": st.none() | conditions,
+                "active": leaves,
+                "succeeded": leaves,
+                "failed": leaves,
+                "state": st.none() | st.fixed_dictionaries({}, optional={"phase": words}),
+            },
+        ),
+    },
+)
+
+
+@given(resources, some_pods, events)
+def test_whatever_a_cluster_says_is_a_status(resource: Any, seen: Any, happened: Any) -> None:
+    told = run_status(resource, seen, happened)
+    assert told.phase in RunPhase
+    assert told.phase not in (RunPhase.ABSENT, RunPhase.STOPPED)
+    # Whoever failed says why, and nobody is in trouble any more.
+    assert told.phase is not RunPhase.FAILED or told.reason
+    assert told.phase in (RunPhase.STARTING, RunPhase.RUNNING) or told.trouble == ""
+
+
+@given(events)
+def test_whatever_is_left_of_one_that_is_gone_is_a_status(happened: Any) -> None:
+    assert of_events(happened).phase in (RunPhase.ABSENT, RunPhase.FINISHED, RunPhase.FAILED)
