@@ -16,7 +16,7 @@ run: $(INSTALLED) ## Set up, then the first example: three runs and a refusal, f
 	@$(BIN)/python examples/01-train-digits/walkthrough.py
 
 test: $(INSTALLED) ## Set up, then all tests. Those whose service is missing are skipped; with CI set they fail
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # mypy and import-linter want one package folder; functions/ and shared/slipway/ become one in this tree of links.
 lint: $(INSTALLED) ## Set up, then ruff, mypy --strict and the import contracts
@@ -48,12 +48,14 @@ LAMBDA = -c requirements/dev.lock --python-version 3.11 --python-platform x86_64
 lock: $(INSTALLED) ## Renew the lock files after a change of dependencies
 	@$(LOCK) --extra dev pyproject.toml -o requirements/dev.lock
 	@$(LOCK) requirements/sam.in -o requirements/sam.lock
+	@$(LOCK) onprem/helm.in -o onprem/helm.lock
+	@$(LOCK) -c requirements/dev.lock --python-version 3.11 --extra gcp --extra azure --extra kubernetes pyproject.toml onprem/image.in -o onprem/image.lock
 	@$(LOCK) $(LAMBDA) requirements/aws-runtime.in -o requirements/aws-runtime.lock
 	@for each in submit step build; do \
 	  $(LOCK) $(LAMBDA) --overrides requirements/aws-provided.txt requirements/aws-$$each.in -o requirements/aws-$$each.lock; done
 
 clean: ## Remove everything that was made here
-	@rm -rf .venv .venv-sam* .lint build dist sam/.aws-sam .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-sam* .venv-helm* .lint build dist sam/.aws-sam .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 simulate: $(INSTALLED) ## SCHEDULES=n SEED=s: whole schedules of workers, crashes and lost answers; SEED=s TRACE=1: one of them, call by call

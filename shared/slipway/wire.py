@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from slipway import wire_kubernetes
-from slipway.errors import Invalid, Problem
+from slipway.errors import Invalid, Problem, nearest
 from slipway.loading import known, load
 from slipway.model import Queue, Topic
 from slipway.ports import Builder, Bus, Ports, Registry, Target, Watcher
 from slipway.render.surroundings import Account, Surroundings
+from slipway.resources import RESOURCES as ALL_RESOURCES
 from slipway.wire_aws import account_of
 from slipway.wire_kubernetes import OneCluster
 
@@ -45,6 +46,9 @@ class Settings:
     """Where built images are pushed, `registry.example.com/repository`; None keeps them in Docker's own store."""
     base_url: str | None = None
     """The W&B server that runs report to (WANDB_BASE_URL); None is W&B's own default."""
+    resources: frozenset[str] | None = field(default_factory=lambda: resources_of(os.environ))
+    """What queues may be for; None is all that this machine can run. In a pod of a cluster a local process would run
+    beside Slipway, with its rights."""
     account: Account = field(default_factory=lambda: account_of(os.environ))
     """What training jobs of SageMaker are started with."""
     kubernetes: wire_kubernetes.Settings = field(default_factory=lambda: wire_kubernetes.settings_of(os.environ))
@@ -80,6 +84,8 @@ def local(settings: Settings) -> Ports:
                 secrets, load("slipway.adapters.local.blobs:FolderBlobs")(home / "kept")
             ),
         }
+        if settings.resources is not None:
+            makers = {name: maker for name, maker in makers.items() if name in settings.resources}
         return cast(Target, makers[known("resource", resource, makers)]())
 
     @cache
@@ -116,11 +122,29 @@ def local(settings: Settings) -> Ports:
         clock=clock,
         entropy=os.urandom,
         default_builder=default_builder,
-        resources=[each for each in RESOURCES if each != "local-container" or shutil.which("docker")],
+        resources=[
+            each
+            for each in RESOURCES
+            if (settings.resources is None or each in settings.resources)
+            and (each != "local-container" or shutil.which("docker"))
+        ],
         base_url=settings.base_url,
         around=Surroundings(cluster=settings.kubernetes.cluster, account=settings.account),
         watchers=watchers,
     )
+
+
+def resources_of(environ: Mapping[str, str]) -> frozenset[str] | None:
+    """`SLIPWAY_RESOURCES`, names with commas between; None where it says nothing. Raises Invalid for others."""
+    named = [each.strip() for each in environ.get("SLIPWAY_RESOURCES", "").split(",") if each.strip()]
+    problems = [
+        Problem("SLIPWAY_RESOURCES", "is not a resource", each, nearest(each, ALL_RESOURCES))
+        for each in named
+        if each not in ALL_RESOURCES
+    ]
+    if problems:
+        raise Invalid(problems)
+    return frozenset(named) or None
 
 
 def planning(queue: Queue) -> Ports:

@@ -15,7 +15,6 @@ from tests.house.sam_template import ROOT, Deployed
 from tests.standins.aws.recorder import Use
 
 BUILDS, PREBUILT = Deployed(), Deployed(BuildsImages="false")
-pytestmark = pytest.mark.xdist_group("aws rights")
 """One process plays the scenarios for all of these."""
 FUNCTIONS = ("submit", "advance", "build", "observe", "tick")
 

@@ -31,7 +31,7 @@ from slipway.render.sagemaker import request
 from slipway.render.secrets import starter
 from slipway.render.surroundings import Account
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("credentials-network")]
+pytestmark = pytest.mark.docker
 
 GATEWAY = "169.254.170.2"
 VALUE = "5f3a-läng $HOME"

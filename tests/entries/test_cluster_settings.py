@@ -197,3 +197,19 @@ class TestOnACluster:
             where, missing = wire.cluster({"SLIPWAY_KUBERNETES_CLUSTER": "eks:gpus"}).examined("default")
         assert where.startswith("v1.20.2 at https://127.0.0.1:")
         assert missing == []
+
+
+class TestResources:
+    def test_a_deployment_may_be_for_some_resources_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a pod a local process would run beside Slipway, with its rights."""
+        monkeypatch.setenv("SLIPWAY_RESOURCES", "kubernetes, sagemaker")
+        ports = wire.local(wire.Settings(tmp_path))
+        assert ports.resources == []
+        with pytest.raises(Invalid, match=r"resource: this deployment has none of that name \(got 'local-process'\)"):
+            ports.targets("local-process")
+
+    def test_a_resource_that_is_none_is_named(self) -> None:
+        with pytest.raises(Invalid, match=r"SLIPWAY_RESOURCES: is not a resource \(got 'kubernets'\)\. Did you mean"):
+            wire.resources_of({"SLIPWAY_RESOURCES": "kubernets"})

@@ -16,7 +16,6 @@ from tests.services import missing
 from tools.closure import closure
 from tools.stage import BYTECODE_OF, CLOUDS, ROOT, main, pack, source_of, stage
 
-pytestmark = pytest.mark.xdist_group("stage")
 FUNCTIONS = tuple(CLOUDS["aws"].functions)
 MEGABYTE = 1_000_000
 LARGEST = 15 * MEGABYTE

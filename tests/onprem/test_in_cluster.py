@@ -29,7 +29,7 @@ ENTITY = "research"
 GROUPS = {"jobs": "batch", "rolebindings": "rbac.authorization.k8s.io", "pytorchjobs": "kubeflow.org"}
 """Of resources; the others are of the core group."""
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("chart in a cluster"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 @cache

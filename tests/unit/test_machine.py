@@ -300,6 +300,23 @@ def test_the_reason_of_a_failure_is_kept() -> None:
     assert failed(an_item(S), Stage.LAUNCH, "no such image", NOW).item.reason == "no such image"
 
 
+def test_what_keeps_a_run_from_going_on_is_kept_as_long_as_it_does() -> None:
+    stuck = decide(an_item(S), run(RunPhase.STARTING, trouble="no node has a GPU")).item
+    assert stuck.trouble == "no node has a GPU"
+    assert decide(stuck, run(RunPhase.STARTING, trouble="no node has a GPU")).item.trouble == stuck.trouble
+    assert decide(stuck, run(RunPhase.RUNNING)).item.trouble == ""
+    assert decide(stuck, run(RunPhase.FINISHED)).item.trouble == ""
+
+
+def test_one_that_did_not_start_in_time_says_what_kept_it() -> None:
+    late = an_item(S, deadline=NOW, trouble="no node has a GPU")
+    stopping = decide(late, run(RunPhase.STARTING, trouble="no node has a GPU")).item
+    assert stopping.trouble == "no node has a GPU"
+    gone = decide(stopping.but(lease=None), run(RunPhase.ABSENT, certain=True)).item
+    assert gone.state is FAIL
+    assert gone.reason.endswith(": no node has a GPU")
+
+
 def test_a_run_that_is_known_again_is_not_missing_any_more() -> None:
     after = decide(an_item(R, missing_since=NOW - 5), run(RunPhase.RUNNING)).item
     assert after.missing_since is None

@@ -21,6 +21,8 @@ seccompProfile:
 {{- end }}
 
 {{- define "slipway.env" -}}
+- name: SLIPWAY_RESOURCES
+  value: {{ join "," .Values.queueResources | quote }}
 - name: SLIPWAY_KUBERNETES_AGENT
   value: {{ .Release.Name | quote }}
 - name: SLIPWAY_KUBERNETES_NAMESPACE

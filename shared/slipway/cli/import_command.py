@@ -209,9 +209,13 @@ def _create(draft: Draft, client: Client) -> _Outcome:
 def _elsewhere(error: SlipwayError) -> Iterator[Problem]:
     """The file itself was checked before it was sent: what is refused now may be taken where more can run."""
     for problem in error.problems if isinstance(error, Invalid) else [Problem("queue", error.message)]:
-        fix = "Keep its file with --write DIR, and apply it where that can run."
-        cannot_run = problem.field in ("resource", "builder.type") and problem.rule.startswith("this deployment")
-        yield replace(problem, fix=fix) if cannot_run else problem
+        keep = "Keep its file with --write DIR, and apply it where that can run."
+        if problem.field in ("resource", "builder.type") and problem.rule.startswith("this deployment"):
+            yield replace(problem, fix=keep)
+        elif problem.field == "KUBECONFIG":
+            yield replace(problem, fix=f"{problem.fix} {keep}")
+        else:
+            yield problem
 
 
 def _document(entity: str, outcomes: Sequence[_Outcome], migration: Migration) -> Json:
