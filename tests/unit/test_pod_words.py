@@ -51,6 +51,11 @@ class TestWaiting:
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
         assert pods.troubles([pod(conditions=[condition])]) == ("pod p finds no node: 0/3 nodes",)
 
+    @pytest.mark.parametrize("spec", [{"suspend": True}, {"runPolicy": {"suspend": True}}])
+    def test_what_is_suspended_says_so(self, spec: Any) -> None:
+        told = run_status({**JOB, "spec": spec})
+        assert (told.phase, told.trouble.partition(":")[0]) == (RunPhase.STARTING, "it is suspended")
+
     def test_what_two_pods_say_alike_is_told_once(self) -> None:
         event_of_quota = event("FailedCreate", message="exceeded quota")
         assert pods.troubles([], [event_of_quota, event_of_quota]) == ("Job n: FailedCreate: exceeded quota",)

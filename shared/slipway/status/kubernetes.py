@@ -8,7 +8,7 @@ succeeded, and never sees a parallel Job finish. Custom resources report in one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from slipway.model import Failure, Json, RunPhase, RunStatus
@@ -63,7 +63,7 @@ def run_status(resource: Mapping[str, Json], pods: Sequence[Pod] = (), events: S
     phase = RunPhase.RUNNING if words.begun(pods) else status.phase
     if (resource.get("metadata") or {}).get("deletionTimestamp"):
         return replace(status, phase=phase, reason="stopping")
-    return replace(status, phase=phase, trouble="; ".join(words.troubles(pods, events)))
+    return replace(status, phase=phase, trouble="; ".join([*_held(resource), *words.troubles(pods, events)]))
 
 
 def of_events(events: Iterable[Event]) -> RunStatus:
@@ -93,6 +93,13 @@ def _failed(resource: Mapping[str, Json], status: RunStatus, pods: Sequence[Pod]
         return status
     phase = RunPhase.PREEMPTED if ended.preempted else RunPhase.FAILED
     return replace(status, phase=phase, reason=ended.reason, exit_code=ended.exit_code, failure=ended.failure)
+
+
+def _held(resource: Mapping[str, Json]) -> Iterator[str]:
+    """Kueue and others suspend what has to wait for its quota, a Kubeflow job in its `runPolicy`."""
+    spec = resource.get("spec") or {}
+    if spec.get("suspend") is True or (spec.get("runPolicy") or {}).get("suspend") is True:
+        yield "it is suspended: it begins when whoever suspended it (Kueue, say) lets it"
 
 
 def _reason_of(resource: Mapping[str, Json], kind: str) -> str:
