@@ -10,7 +10,7 @@ import pytest
 from tests import cluster
 from tests.conditions import eventually
 from tests.contracts.kubernetes_fixtures import KubernetesFixtures
-from tests.contracts.target_contract import MakeLaunch
+from tests.contracts.target_contract import SECRET, MakeLaunch
 
 from slipway.adapters.kubernetes.api import Api
 from slipway.adapters.kubernetes.finding import Place
@@ -156,6 +156,14 @@ class TestHowItEnds(StateFixtures):
         assert (status.phase, status.exit_code) == (RunPhase.FAILED, 4)
         assert "container b of pod" in status.reason
         assert sorted(line.split("/")[1] for line in target.logs(run)) == ["a of a", "b of b"]
+
+    def test_last_words_with_a_secret_in_them_keep_it(self, target: KubernetesTarget, launch: MakeLaunch) -> None:
+        words = job(container={"terminationMessagePolicy": "FallbackToLogsOnError"})
+        script = 'echo "cannot log in with $TOKEN"; exit 1'
+        asked = launch(script, resource_args=words, secrets={"TOKEN": "SECRET_OF_TEST"})
+        status = self.over(target, self.started(target, asked))
+        assert "cannot log in with ***" in status.reason
+        assert SECRET not in repr(status)
 
     def test_a_parallel_job_finishes_when_all_of_it_has(self, target: KubernetesTarget, launch: MakeLaunch) -> None:
         """W&B Launch waits for exactly one pod that succeeded."""

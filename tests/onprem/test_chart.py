@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.contracts.cluster_builder_fixtures import RULES as BUILDS
 from tests.onprem.chart import EVERYTHING, WANDB_VALUES, Rendered, helm, refusal, render
 from tests.onprem.restricted import breaches
 from tests.schemas import kubernetes_schemas
 from tests.services import ROOT
+
+from slipway.adapters.kubernetes.rights import RUNS
 
 CHART = ROOT / "onprem" / "chart"
 VALUES = {"defaults": (), "W&B's": (WANDB_VALUES,), "everything": (EVERYTHING,)}
@@ -229,6 +232,22 @@ class TestEverything:
 
         assert self._verbs(chart, "launch-slipway", "pytorchjobs") == READ | {"create", "delete"}
         assert self._verbs(chart, "launch-slipway-forwarder", "pytorchjobs") == {"list", "watch"}
+
+    def test_the_role_of_runs_is_what_runs_were_seen_to_need(self, tmp_path: Path) -> None:
+        (tmp_path / "values.yaml").write_text("{}")
+        chart = render(tmp_path / "values.yaml")
+        for (_, resource), verbs in RUNS.items():
+            assert self._verbs(chart, "launch-slipway", resource) >= {*verbs}
+        everything = rendered("everything")
+        for (_, resource), verbs in RUNS.items():
+            if resource != "secrets":
+                assert self._verbs(everything, "launch-slipway", resource) == {*verbs}
+
+    def test_the_role_of_builds_is_what_builds_were_seen_to_need(self) -> None:
+        chart = rendered("everything")
+        for (_, resource), verbs in BUILDS.items():
+            watched = {"watch"} if resource == "jobs" else set[str]()
+            assert self._verbs(chart, "launch-slipway-builds", resource) == {*verbs} | watched
 
     def test_the_forwarder_reads_and_nothing_else(self) -> None:
         for role in rendered("everything").of("Role"):

@@ -9,7 +9,7 @@ Every right that Slipway has in a cluster, and nowhere else. docs/in-cluster.md 
   verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
@@ -19,7 +19,7 @@ Every right that Slipway has in a cluster, and nowhere else. docs/in-cluster.md 
 {{- if not .Values.runs.secret }}
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create]
+  verbs: [create]
 {{- end }}
 {{- range .Values.customResources }}
 - apiGroups: {{ toJson .apiGroups }}
@@ -32,10 +32,10 @@ Every right that Slipway has in a cluster, and nowhere else. docs/in-cluster.md 
 {{- define "slipway.rules.builds" -}}
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, delete]
+  verbs: [get, list, watch, create]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list]
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]

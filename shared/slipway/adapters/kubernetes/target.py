@@ -7,6 +7,7 @@ labels say: a name may be somebody else's, and the queue's config may choose it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,9 @@ from slipway.status.kubernetes import of_events, run_status
 from slipway.status.pods import DISRUPTIONS
 
 Body = Mapping[str, Any]
+_REFERENCES = "slipway.secrets"
+"""An annotation: which of the deployment's secrets a run was given, by name."""
+HIDDEN = "***"
 _OVER = frozenset({RunPhase.FINISHED, RunPhase.FAILED, RunPhase.STOPPED, RunPhase.PREEMPTED})
 
 
@@ -64,7 +68,7 @@ class KubernetesTarget:
     def start(self, launch: Launch) -> RunStatus:
         values, missing = self._values(launch)
         own = launch if self._cluster.secret is not None else replace(launch, secrets=dict.fromkeys(values, ""))
-        body = manifests.manifest(own, self._cluster)
+        body = _remembering(manifests.manifest(own, self._cluster), [launch.secrets[name] for name in values])
         services = [
             manifests.service(each, own, self._cluster, f"additional_services[{index}].config")
             for index, each in enumerate(launch.services)
@@ -92,7 +96,7 @@ class KubernetesTarget:
         if found is None:
             return RunStatus(RunPhase.ABSENT) if run.backend_id is None else self._gone(Place.of(run.backend_id))
         place, body = found
-        status = self._told(place, body, run)
+        status = self._discreet(self._told(place, body, run), body)
         if run.backend_id is None and status.phase is RunPhase.STARTING and not _ending(body):
             # Nobody heard of its start's end: what belongs to it may be missing. To start it again makes it whole.
             return RunStatus(RunPhase.ABSENT, "it was begun, and its start has not come to an end")
@@ -146,7 +150,7 @@ class KubernetesTarget:
             cure = "Leave metadata.name out of the queue's config, or put ${run_id} in it"
             raise AlreadyExists(f"a {body.get('kind')} named {_named(body)} exists and is not this run's. {cure}")
         place = Place(path, body["metadata"]["uid"])
-        status = self._told(place, body, run)
+        status = self._discreet(self._told(place, body, run), body)
         if status.phase not in _OVER and not _ending(body):
             self._completed(place, body, run, services, values)
         return replace(status, backend_id=str(place))
@@ -197,6 +201,14 @@ class KubernetesTarget:
             return status if status.phase in _OVER else replace(status, trouble=error.message)
         return run_status(body, pods, self._events(place, status, pods))
 
+    def _discreet(self, status: RunStatus, body: Body) -> RunStatus:
+        """A container's last words may be its reason (`terminationMessagePolicy`), and have a secret in them."""
+        reason = status.reason
+        for reference in json.loads((body["metadata"].get("annotations") or {}).get(_REFERENCES) or "[]"):
+            if reason and (value := self._secrets.get(reference)):
+                reason = reason.replace(value, HIDDEN)
+        return status if reason == status.reason else replace(status, reason=reason)
+
     def _events(self, place: Place, status: RunStatus, pods: Sequence[Body]) -> list[Body]:
         """Those that tell what no status does: of pods that are gone, of pods that cannot be made, of a pod that is on
         its node and does not begin."""
@@ -240,6 +252,15 @@ class KubernetesTarget:
     def _kept_log(self, run: RunRef) -> Iterator[str]:
         kept = None if self._archive is None else self._archive.get(_log_key(run))
         return iter(() if kept is None else kept.decode(errors="replace").splitlines())
+
+
+def _remembering(body: dict[str, Any], references: Sequence[str]) -> dict[str, Any]:
+    """The object, with the names of the secrets whose values its run gets."""
+    if references:
+        metadata = body["metadata"]
+        told = {**(metadata.get("annotations") or {}), _REFERENCES: json.dumps(sorted(references))}
+        body["metadata"] = {**metadata, "annotations": told}
+    return body
 
 
 def _log_key(run: RunRef) -> str:
