@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slipway.adapters.kubernetes.api import Api
+from slipway.adapters.kubernetes.api import Api, Stream
 from slipway.adapters.kubernetes.kinds import POD
 from slipway.errors import Invalid, NotFound, SlipwayError, Temporary
 
@@ -67,9 +67,12 @@ def followed(api: Api, pods: Callable[[], Sequence[Pod]], over: Callable[[], boo
     following = _Following(api)
     try:
         while True:
-            # Asked first: whatever a pod wrote before the end is then still to be read.
-            ended = over()
-            now = pods()
+            try:
+                # Asked first: whatever a pod wrote before the end is then still to be read.
+                ended, now = over(), pods()
+            except Temporary:
+                # The server is away; what it has is asked for when it is back.
+                ended, now = False, ()
             following.add(_begun(now), several=_several(now))
             yield from following.until_quiet()
             if ended and not following.busy:
@@ -88,6 +91,7 @@ class _Following:
         """Lines, and None for each container whose log has come to its end."""
         self._known: set[_Container] = set()
         self._closed = threading.Event()
+        self._streams: list[Stream] = []
         self.busy = 0
 
     def add(self, containers: Sequence[_Container], *, several: bool) -> None:
@@ -112,7 +116,15 @@ class _Following:
             yield from self._taken(self._read.get())
 
     def close(self) -> None:
+        """Nobody reads on: connections are given back at once."""
         self._closed.set()
+        for stream in self._streams:
+            stream.cut()
+
+    def _opened(self, stream: Stream) -> None:
+        self._streams.append(stream)
+        if self._closed.is_set():
+            stream.cut()
 
     def _taken(self, each: str | SlipwayError | None) -> Iterator[str]:
         if each is None:
@@ -128,7 +140,9 @@ class _Following:
         try:
             while not self._closed.is_set():
                 try:
-                    for number, line in enumerate(_read(self._api, container, follow=not container.previous)):
+                    for number, line in enumerate(
+                        _read(self._api, container, follow=not container.previous, opened=self._opened)
+                    ):
                         if self._closed.is_set():
                             return
                         if number >= read:
@@ -157,12 +171,20 @@ def _begun(pods: Sequence[Pod]) -> list[_Container]:
     return found
 
 
-def _read(api: Api, container: _Container, largest: int | None = None, *, follow: bool = False) -> Iterator[str]:
+def _read(
+    api: Api,
+    container: _Container,
+    largest: int | None = None,
+    *,
+    follow: bool = False,
+    opened: Callable[[Stream], None] = lambda _: None,
+) -> Iterator[str]:
     """Nothing of a container whose log is gone with it."""
     query = {**container.query, **({"limitBytes": str(largest)} if largest else {})}
     query |= {"follow": "true"} if follow else {}
     try:
         with api.stream(container.path, container.doing, silence=SILENCE, **query) as read:
+            opened(read)
             for line in read:
                 yield line.decode(errors="replace").removesuffix("\r")
     except (NotFound, Invalid):
