@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -11,10 +11,8 @@ from tests.contracts.blobs_contract import BlobsContract, SignedBlobsContract
 from tests.standins.aws.moto_server import REGION, unique
 
 from slipway.adapters.aws.blobs import S3Blobs
+from slipway.adapters.aws.clients import Clients
 from slipway.errors import NotFound
-
-if TYPE_CHECKING:
-    from slipway.adapters.aws.clients import Clients
 
 
 @pytest.fixture
@@ -80,3 +78,22 @@ def test_a_url_is_signed_as_every_region_takes_it(
     assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert query["X-Amz-Credential"][0].split("/")[2:] == [region, "s3", "aws4_request"]
     assert query["X-Amz-Expires"] == ["86400"]
+
+
+@pytest.mark.parametrize("name", ["contexts", "contexts.example.com"])
+def test_a_url_of_a_server_that_is_not_awss_has_the_bucket_in_its_path(
+    aws: Clients, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S22: a MinIO of one's own has one host for all buckets."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.example.com:9000")
+    url = urlsplit(S3Blobs(Clients(aws.region), name, "slipway/").signed("a", 60.0))
+    assert (url.netloc, url.path) == ("minio.example.com:9000", f"/{name}/slipway/a")
+    assert "X-Amz-Signature" in parse_qs(url.query)
+
+
+def test_a_bucket_whose_name_no_certificate_covers_is_a_part_of_the_path(
+    aws: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    url = urlsplit(S3Blobs(aws.in_region("eu-west-1"), "contexts.example.com").signed("a", 60.0))
+    assert (url.netloc, url.path) == ("s3.eu-west-1.amazonaws.com", "/contexts.example.com/a")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from slipway.adapters.aws.failures import code_of, translated
 
@@ -52,17 +53,20 @@ class S3Blobs:
             return str(self._signer().generate_presigned_url("get_object", Params=what, ExpiresIn=int(seconds)))
 
     def _signer(self) -> Any:
-        """A client that signs as every region takes it, for its own host of the bucket. Left to itself botocore signs a
-        URL in the old way, and for a host that leads elsewhere while the bucket is new."""
+        """A client that signs as every region takes it, for the bucket's own host. Left to itself botocore signs a URL
+        in the old way, and for a host that leads elsewhere while the bucket is new. A server that is not AWS's (MinIO)
+        has no such hosts: there the bucket is a part of the path."""
         from botocore.config import Config
         from botocore.session import Session
 
         ours = self._clients.credentials()
+        server = urlsplit(self._clients.s3.meta.endpoint_url).hostname or ""
+        hosts = server.endswith((".amazonaws.com", ".amazonaws.com.cn"))
         return Session().create_client(
             "s3",
             region_name=self._clients.region,
             aws_access_key_id=ours.access_key,
             aws_secret_access_key=ours.secret_key,
             aws_session_token=ours.token,
-            config=Config(signature_version="s3v4", s3={"addressing_style": "virtual"}),
+            config=Config(signature_version="s3v4", s3={"addressing_style": "virtual" if hosts else "path"}),
         )
