@@ -197,7 +197,9 @@ class ClusterBuilderFixtures:
         return len(pods_of(request))
 
     def build_of(self, request: BuildRequest) -> Build:
-        return Build(request.image, self.kind, request.attempt)
+        """As its record is once its start has come to its end."""
+        ids = [f"{job.metadata.namespace}/{job.metadata.name}" for job in jobs_of(request)]
+        return Build(request.image, self.kind, request.attempt, next(iter(ids), None))
 
 
 class Kaniko(ClusterBuilderFixtures):

@@ -15,7 +15,7 @@ from tests.contracts.builder_contract import FAREWELL, MakeFailingRequest, MakeR
 from tests.contracts.cluster_builder_fixtures import MakeBuilder, api_of_account, registry_with_base
 from tests.contracts.test_oci_registry import HTPASSWD, USER
 
-from slipway.adapters.kubernetes.builder import ClusterBuilder
+from slipway.adapters.kubernetes.builder import TAIL_BYTES, ClusterBuilder
 from slipway.adapters.kubernetes.contexts import BucketContexts, ClaimContexts
 from slipway.adapters.oci.registry import OciRegistry
 from slipway.model import BuildPhase, BuildRequest, BuildStatus, Presence
@@ -79,6 +79,16 @@ class RunningBuilds:
         assert ended.phase is BuildPhase.FAILED, ended
         assert f"does not let it push to {request.image.rpartition(':')[0]}: check the login" in ended.reason
         assert "a guess" not in str(ended)
+
+    def test_of_a_log_of_endless_lines_so_much_is_kept_and_no_more(
+        self, builder: ClusterBuilder, request_: MakeRequest
+    ) -> None:
+        plain = request_({"train.py": "print(1)"})
+        endless = f"{plain.dockerfile}RUN busybox head -c 300000 /dev/zero | busybox tr '\\0' x; exit 1\n"
+        ended = self.ended(builder, replace(plain, dockerfile=endless))
+        assert ended.phase is BuildPhase.FAILED, ended
+        assert "x" * 1000 in ended.log_tail
+        assert len(ended.log_tail) <= TAIL_BYTES
 
     def test_a_context_that_is_gone_says_who_must_be_able_to_read_it(
         self, make_builder: MakeBuilder, aws: Any, bucket: str, request_: MakeRequest

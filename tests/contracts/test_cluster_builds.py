@@ -25,14 +25,19 @@ from tests.contracts.cluster_builder_fixtures import (
     secrets_of,
 )
 from tests.contracts.test_oci_registry import USER
+from tests.functions.world import World
 
 from slipway.adapters.kubernetes.access import from_kubeconfig
 from slipway.adapters.kubernetes.api import Api
 from slipway.adapters.kubernetes.build_jobs import CONTEXT, IMAGE, name_of
 from slipway.adapters.kubernetes.builder import ClusterBuilder
+from slipway.adapters.memory.builder import MemoryRegistry
 from slipway.adapters.oci.registry import OciRegistry
 from slipway.errors import AlreadyExists, Forbidden, Invalid, NotFound, Permanent, Refused
-from slipway.model import Build, BuildPhase, BuildRequest
+from slipway.functions.control import cancel
+from slipway.functions.tick import tick
+from slipway.machine import PREPARE_LEASE
+from slipway.model import Build, BuildPhase, BuildRequest, Item, State
 from slipway.render.build_job import Flavour, Place
 
 CALLS = 3
@@ -99,9 +104,6 @@ class WaitingBuilds:
     @pytest.fixture
     def request_of_nowhere(self, request_of: Callable[..., BuildRequest]) -> BuildRequest:
         return request_of()
-
-    def build_of(self, request: BuildRequest, build_id: str | None = None) -> Build:
-        return Build(request.image, self.kind, request.attempt, build_id)
 
     # --- what is made
 
@@ -174,7 +176,7 @@ class WaitingBuilds:
             started = builder.start(replace(request_of_nowhere, config=config))
             assert [job.metadata.namespace for job in jobs_of(request_of_nowhere)] == [other]
             assert [secret.metadata.namespace for secret in secrets_of(request_of_nowhere)] == [other]
-            known = self.build_of(request_of_nowhere, started.build_id)
+            known = Build(request_of_nowhere.image, self.kind, build_id=started.build_id)
             assert fresh_builder.status(known).phase is BuildPhase.QUEUED
 
     # --- who else is there
@@ -216,6 +218,77 @@ class WaitingBuilds:
         (secret,) = secrets_of(request_of_nowhere)
         assert [owner.uid for owner in secret.metadata.owner_references] == [job.metadata.uid]
         assert secret.metadata.name == job.metadata.name
+
+    def test_a_build_whose_start_is_not_known_to_have_ended_is_absent_until_a_pod_begins(
+        self, builder: ClusterBuilder, request_of_nowhere: BuildRequest, namespace: str
+    ) -> None:
+        builder.start(request_of_nowhere)
+        unknown = Build(request_of_nowhere.image, self.kind)
+        assert builder.status(unknown).phase is BuildPhase.ABSENT
+        assert builder.status(self.build_of(request_of_nowhere)).phase is BuildPhase.QUEUED
+        (pod,) = eventually(lambda: pods_of(request_of_nowhere))
+        one = {"name": pod.spec.containers[0].name, "ready": True, "restartCount": 0, "image": "it:1", "imageID": "it"}
+        begun = {**one, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
+        told = {"status": {"phase": "Running", "containerStatuses": [begun]}}
+        cluster.core().patch_namespaced_pod_status(pod.metadata.name, namespace, told)
+        assert builder.status(unknown).phase is BuildPhase.RUNNING
+
+    @pytest.fixture
+    def world(self, make_builder: MakeBuilder, moto: str, request_of_nowhere: BuildRequest) -> World:
+        """A Slipway whose first start of a build dies between the build's Job and its Secret."""
+        world, registry = World(), MemoryRegistry(user=USER)
+        apis = iter([Dying(CALLS)])
+
+        def builders(*_: object) -> ClusterBuilder:
+            return make_builder(api=next(apis, None) or Dying(), registry=registry)
+
+        world.ports = replace(world.ports, builders=builders)
+        world.queue(resource="kubernetes", builder=self.config(moto, NOWHERE))
+        return world
+
+    def dies(self, world: World) -> Item:
+        item = world.submit_code()
+        with pytest.raises(Killed):
+            world.deliver_all()
+        assert len(self.built(world)) == 1
+        assert not self.held(world)
+        return item
+
+    def built(self, world: World) -> Any:
+        """The Jobs of the one build that there is."""
+        (record,) = world.store.builds(10)
+        return jobs_of(BuildRequest(record.image, record.attempt, "", ""))
+
+    def held(self, world: World) -> Any:
+        (record,) = world.store.builds(10)
+        return secrets_of(BuildRequest(record.image, record.attempt, "", ""))
+
+    def later(self, world: World) -> None:
+        """All leases are over."""
+        world.clock.advance(PREPARE_LEASE + 1)
+        tick(world.ports)
+        world.deliver_all()
+
+    def test_a_build_that_lacks_its_secret_gets_it_when_its_item_goes_on(self, world: World) -> None:
+        """S10."""
+        item = self.dies(world)
+        self.later(world)
+        (job,), (secret,) = self.built(world), self.held(world)
+        assert [owner.uid for owner in secret.metadata.owner_references] == [job.metadata.uid]
+        assert world.item(item).state is State.BUILDING
+        assert world.store.builds(10)[0].build_id == f"{job.metadata.namespace}/{job.metadata.name}"
+
+    def test_a_build_that_lacks_its_secret_gets_it_from_an_item_that_joined_it(self, world: World) -> None:
+        """S10."""
+        died = self.dies(world)
+        joined = world.submit_code()
+        cancel(died.id, world.ports)
+        world.deliver_all()
+        assert world.item(joined).state is State.BUILDING
+        assert not self.held(world)
+        self.later(world)
+        (job,), (secret,) = self.built(world), self.held(world)
+        assert [owner.uid for owner in secret.metadata.owner_references] == [job.metadata.uid]
 
     # --- what keeps it from beginning
 

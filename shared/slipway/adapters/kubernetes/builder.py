@@ -26,6 +26,8 @@ from slipway.status import pods as words
 
 TAIL = 50
 """Lines of a failed build's log that are kept with the item."""
+TAIL_BYTES = 64 * 1024
+"""How much of a log they may be: a line has no limit of its own."""
 Body = Mapping[str, Any]
 
 
@@ -79,8 +81,12 @@ class ClusterBuilder:
         return self._judged(job)
 
     def status(self, build: Build) -> BuildStatus:
+        """ABSENT too where a start is not known to have come to its end (there is no `build_id`) and no pod has begun:
+        the Job may wait for a Secret that nobody made, and starting it again makes what is missing."""
         job = self._known(build)
-        return BuildStatus(BuildPhase.ABSENT) if job is None else self._judged(job)
+        status = BuildStatus(BuildPhase.ABSENT) if job is None else self._judged(job)
+        unfinished = build.build_id is None and status.phase is BuildPhase.QUEUED
+        return BuildStatus(BuildPhase.ABSENT) if unfinished else status
 
     def logs(self, build: Build) -> Iterator[str]:
         """What the builder said, line by line; nothing of a build that has not begun, or whose pod is gone."""
@@ -206,7 +212,7 @@ class ClusterBuilder:
     def _tail(self, job: Body, pod: Body) -> Sequence[str]:
         """A log that cannot be read says so itself: that the build failed is told all the same."""
         try:
-            return list(self._log(job, pod, tailLines=str(TAIL)))
+            return list(self._log(job, pod, tailLines=str(TAIL), limitBytes=str(TAIL_BYTES)))
         except (Permanent, Temporary) as error:
             return [error.message]
 
