@@ -13,8 +13,12 @@ from slipway.status import pods
 from slipway.status.kubernetes import GONE, of_events, run_status
 
 
-def pod(name: str = "p", **status: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "spec": {}, "status": status}
+def pod(name: str = "p", made: str | None = None, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "creationTimestamp": made}, "spec": {}, "status": status}
+
+
+def disrupted(at: str | None = None, reason: str = "EvictionByEvictionAPI") -> dict[str, Any]:
+    return {"type": "DisruptionTarget", "status": "True", "reason": reason, "lastTransitionTime": at}
 
 
 def container(name: str = "c", **state: Any) -> dict[str, Any]:
@@ -60,6 +64,33 @@ class TestWaiting:
         event_of_quota = event("FailedCreate", message="exceeded quota")
         assert pods.troubles([], [event_of_quota, event_of_quota]) == ("Job n: FailedCreate: exceeded quota",)
 
+    def test_what_many_pods_say_is_told_once_with_their_number(self) -> None:
+        condition = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
+        told = pods.troubles([pod(f"p-{index}", conditions=[condition]) for index in range(1000)])
+        assert told == ("pod p-0 (and 999 more pods) finds no node: 0/3 nodes are available",)
+
+    def test_what_differs_in_the_pods_own_name_alone_is_the_same(self) -> None:
+        def crashed(name: str) -> dict[str, Any]:
+            message = f"back-off 5m0s restarting failed container=c pod={name}_ml(uid-of-{name})"
+            waiting = container(waiting={"reason": "CrashLoopBackOff", "message": message})
+            one = pod(name, containerStatuses=[waiting])
+            one["metadata"]["uid"] = f"uid-of-{name}"
+            return one
+
+        (told,) = pods.troubles([crashed("train-a"), crashed("train-b")])
+        assert told.startswith("container c of pod train-a (and 1 more pod) waits: ")
+        assert told.endswith("pod=train-a_ml(uid-of-train-a)")
+
+    def test_of_many_different_things_the_first_are_told(self) -> None:
+        happened = [event("FailedMount", "Pod", f"volume {index} is not there") for index in range(5)]
+        *told, rest = pods.troubles([], happened)
+        assert told == [f"Pod n: FailedMount: volume {index} is not there" for index in range(3)]
+        assert rest == "… and 2 more"
+
+    def test_a_long_story_is_cut(self) -> None:
+        (told,) = pods.troubles([], [event("FailedMount", "Pod", "x" * 5000)])
+        assert (len(told), told[-1]) == (pods.LONGEST, "…")
+
     @pytest.mark.parametrize(("reason", "type"), [("FailedCreate", "Normal"), ("BackOff", "Warning")])
     def test_events_that_tell_nothing_new_are_passed_over(self, reason: str, type: str) -> None:
         assert pods.troubles([], [event(reason, type=type)]) == ()
@@ -86,6 +117,83 @@ class TestEnding:
         marked = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
         told = run_status(FAILED, [pod(containerStatuses=[killed]), pod("q", conditions=[marked])])
         assert told.phase is RunPhase.PREEMPTED
+
+    def test_an_old_disruption_does_not_explain_what_later_pods_did(self) -> None:
+        """With a backoffLimit: one pod is drained, and those that take its place fail by themselves."""
+        drained = pod("a", "2026-11-26T00:00:00Z", conditions=[disrupted("2026-11-26T00:01:00Z")], phase="Failed")
+        drained["status"]["containerStatuses"] = [container(**ended(143, at="2026-11-26T00:01:30Z"))]
+        later = [
+            pod(
+                name,
+                f"2026-11-26T00:0{at}:00Z",
+                containerStatuses=[container(**ended(1, at=f"2026-11-26T00:0{at}:30Z"))],
+            )
+            for name, at in (("b", 2), ("c", 3), ("d", 4))
+        ]
+        told = run_status(FAILED, [drained, *later])
+        assert (told.phase, told.exit_code, told.failure) == (RunPhase.FAILED, 1, Failure.USER)
+        assert told.reason == "container c of pod b exited with code 1"
+
+    @pytest.mark.parametrize(
+        ("at", "made"),
+        [
+            # Its gang misses the one that is gone.
+            ("2026-11-26T00:01:00Z", "2026-11-26T00:00:00Z"),
+            ("2026-11-26T00:01:00Z", "2026-11-26T00:01:00Z"),
+            (None, "2026-11-26T00:02:00Z"),
+            ("2026-11-26T00:01:00Z", None),
+        ],
+    )
+    def test_a_pod_that_was_there_before_a_disruption_failed_for_it(self, at: str | None, made: str | None) -> None:
+        """As one does of which nobody knows when it was made, or of a disruption of which nobody knows when it was."""
+        drained = pod("a", "2026-11-26T00:00:00Z", conditions=[disrupted(at)], phase="Failed")
+        other = pod("b", made, containerStatuses=[container(**ended(1, at="2026-11-26T00:03:00Z"))])
+        assert run_status(FAILED, [drained, other]).phase is RunPhase.PREEMPTED
+
+    def test_of_two_disruptions_the_later_may_be_why(self) -> None:
+        first = pod("a", "2026-11-26T00:00:00Z", conditions=[disrupted("2026-11-26T00:01:00Z")])
+        failed = pod("b", "2026-11-26T00:02:00Z", containerStatuses=[container(**ended(1))])
+        again = pod("c", "2026-11-26T00:03:00Z", conditions=[disrupted("2026-11-26T00:05:00Z")])
+        told = run_status(FAILED, [first, failed, again])
+        assert told.phase is RunPhase.PREEMPTED
+        assert told.reason.startswith("pod c was disrupted")
+
+    @pytest.mark.parametrize(
+        ("message", "cure"),
+        [
+            (
+                "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
+                "raise resources.limits.ephemeral-storage",
+            ),
+            (
+                'Container train exceeded its local ephemeral storage limit "1Gi". ',
+                "raise resources.limits.ephemeral-storage",
+            ),
+            ('Usage of EmptyDir volume "scratch" exceeds the limit "1Gi". ', "raise the volume's sizeLimit"),
+        ],
+    )
+    def test_more_disk_than_a_pods_own_limit_is_its_programs_fault(self, message: str, cure: str) -> None:
+        """The kubelet says Evicted of that too, without a mark."""
+        killed = container(**ended(137))
+        for told in (
+            run_status(FAILED, [pod(phase="Failed", reason="Evicted", message=message, containerStatuses=[killed])]),
+            run_status(FAILED, [pod(phase="Failed", reason="Evicted", message=message)]),
+            run_status(FAILED, [], [event("Evicted", "Pod", message)]),
+        ):
+            assert (told.phase, told.failure) == (RunPhase.FAILED, Failure.USER)
+            assert f"than its limit, and was evicted: {cure}: {message.strip()}" in told.reason
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            "The node was low on resource: memory. Container c was using 2Gi, which exceeds its request of 1Gi.",
+            "The node was low on resource: ephemeral-storage. Threshold quantity: 10%, available: 8%.",
+            "Pod was rejected: The node had condition: [DiskPressure]. ",
+        ],
+    )
+    def test_what_its_node_is_short_of_is_not(self, message: str) -> None:
+        assert run_status(FAILED, [pod(phase="Failed", reason="Evicted", message=message)]).phase is RunPhase.PREEMPTED
+        assert run_status(FAILED, [], [event("Evicted", "Pod", message)]).phase is RunPhase.PREEMPTED
 
     def test_the_first_that_failed_is_told(self) -> None:
         later = pod("a", containerStatuses=[container(**ended(1, at="2026-11-26T00:00:09Z"))])
@@ -128,6 +236,10 @@ class TestGone:
     def test_as_is_an_operators(self, reason: str, phase: RunPhase) -> None:
         assert of_events([event(reason, "PyTorchJob")]).phase is phase
 
+    @pytest.mark.parametrize("reason", ["Error", "Failed", "Completed", "Stopped", "PodFailed"])
+    def test_a_word_without_the_kind_may_be_of_anything_on_the_way(self, reason: str) -> None:
+        assert of_events([event(reason, "Workflow")]).phase is RunPhase.ABSENT
+
     def test_what_pods_say_is_not_the_run(self) -> None:
         told = of_events([event("Failed", "Pod"), event("Completed", "Pod")])
         assert (told.phase, told.certain) == (RunPhase.ABSENT, True)
@@ -156,11 +268,18 @@ statuses = st.lists(
     max_size=3,
 )
 conditions = st.lists(
-    st.fixed_dictionaries({}, optional={"type": words, "status": words, "reason": words, "message": words}), max_size=3
+    st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("type", "status", "reason", "message", "lastTransitionTime"), words)
+    ),
+    max_size=3,
 )
 some_pods = st.lists(
     st.fixed_dictionaries(
-        {"metadata": st.just({"name": "p"})},
+        {
+            "metadata": st.fixed_dictionaries(
+                {"name": words}, optional={"creationTimestamp": st.none() | words, "uid": words}
+            )
+        },
         optional={
             "status": st.none()
             | st.fixed_dictionaries(
@@ -191,7 +310,7 @@ events = st.lists(
     max_size=3,
 )
 resources = st.fixed_dictionaries(
-    {"kind": st.sampled_from(["Job", "PyTorchJob"]), "apiVersion": st.sampled_from(["batch/v1", "x/v1"])},
+    {"kind": st.sampled_from(["Job", "PyTorchJob", "Pod"]), "apiVersion": st.sampled_from(["batch/v1", "x/v1", "v1"])},
     optional={
         "metadata": st.fixed_dictionaries({}, optional={"name": words, "deletionTimestamp": st.just("x")}),
         "status": st.none()
@@ -217,6 +336,18 @@ def test_whatever_a_cluster_says_is_a_status(resource: Any, seen: Any, happened:
     # Whoever failed says why, and nobody is in trouble any more.
     assert told.phase is not RunPhase.FAILED or told.reason
     assert told.phase in (RunPhase.STARTING, RunPhase.RUNNING) or told.trouble == ""
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=2000)), max_size=12))
+def test_what_is_told_of_a_trouble_has_an_end(said: Any) -> None:
+    waiting = [
+        pod(name, containerStatuses=[container(waiting={"reason": "ImagePullBackOff", "message": message})])
+        for name, message in said
+    ]
+    told = pods.troubles(waiting)
+    assert bool(told) == bool(said)
+    assert len(told) <= pods.SHOWN + 1
+    assert len("; ".join(told)) <= pods.LONGEST + 50
 
 
 @given(events)

@@ -222,6 +222,175 @@ def test_a_jobset_is_told_by_its_replicas(jobs: Any, phase: RunPhase) -> None:
         assert kubernetes.custom_status({"status": {field: jobs}}).phase is phase
 
 
+def argo(phase: str, **more: Any) -> dict[str, Any]:
+    """As Argo's controller writes it: `Completed` is true of a workflow that is over, however it went."""
+    conditions = [condition("PodRunning", "False")]
+    if phase in ("Succeeded", "Failed", "Error"):
+        conditions.append(condition("Completed"))
+    return {"phase": phase, "progress": "0/1", "conditions": conditions, **more}
+
+
+@pytest.mark.parametrize(
+    ("status", "phase", "reason"),
+    [
+        (argo("Pending"), STARTING, ""),
+        (argo("Running"), RUNNING, ""),
+        (argo("Succeeded"), FINISHED, ""),
+        (argo("Failed", message="child 'train-1' failed"), FAILED, "child 'train-1' failed"),
+        (argo("Error", message="invalid spec: no entrypoint"), FAILED, "invalid spec: no entrypoint"),
+    ],
+)
+def test_an_argo_workflow_is_told_by_its_phase(status: Any, phase: RunPhase, reason: str) -> None:
+    """https://argo-workflows.readthedocs.io/en/latest/fields/#workflowstatus"""
+    told = kubernetes.custom_status({"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "status": status})
+    assert (told.phase, told.reason) == (phase, reason)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "job", "phase"),
+    [
+        ("", "", STARTING),
+        ("Initializing", "", STARTING),
+        ("Waiting", "", STARTING),
+        ("Suspending", "RUNNING", STARTING),
+        ("Suspended", "", STARTING),
+        ("Running", "", RUNNING),
+        ("Running", "PENDING", STARTING),
+        ("Running", "RUNNING", RUNNING),
+        # Its submitter may still be at work, and its operator may try it again.
+        ("Running", "FAILED", RUNNING),
+        ("Running", "SUCCEEDED", FINISHED),
+        ("Retrying", "FAILED", RUNNING),
+        ("Complete", "SUCCEEDED", FINISHED),
+        ("Complete", "STOPPED", FAILED),
+        ("Complete", "", FINISHED),
+        ("Failed", "FAILED", FAILED),
+        ("Failed", "RUNNING", FAILED),
+        ("Failed", "", FAILED),
+        ("ValidationFailed", "", FAILED),
+        (None, "RUNNING", RUNNING),
+        (None, "FAILED", FAILED),
+    ],
+)
+def test_a_rayjob_is_told_by_its_deployment_and_its_job(deployment: str | None, job: str, phase: RunPhase) -> None:
+    """It has no conditions."""
+    status = {"jobDeploymentStatus": deployment, "jobStatus": job, "rayClusterName": "r", "message": "said"}
+    told = kubernetes.custom_status({"apiVersion": "ray.io/v1", "kind": "RayJob", "status": status})
+    assert (told.phase, told.reason) == (phase, "said" if phase is FAILED else "")
+
+
+def test_a_rayjob_without_a_message_tells_the_reason() -> None:
+    status = {"jobDeploymentStatus": "Failed", "jobStatus": "", "reason": "SubmissionFailed", "message": ""}
+    assert kubernetes.custom_status({"status": status}).reason == "SubmissionFailed"
+
+
+def trainer(**counts: int) -> list[dict[str, Any]]:
+    return [{"name": "node", "ready": 0, "active": 0, "succeeded": 0, "failed": 0, "suspended": 0, **counts}]
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ({}, STARTING),
+        ({"conditions": [condition("Suspended", reason="Suspended")], "jobsStatus": trainer(suspended=1)}, STARTING),
+        ({"conditions": [condition("Suspended", "False", reason="Resumed")], "jobsStatus": trainer()}, STARTING),
+        ({"jobsStatus": trainer(active=1)}, STARTING),
+        ({"jobsStatus": trainer(active=1, ready=1)}, RUNNING),
+        (
+            {
+                "conditions": [condition("Suspended", "False", reason="Resumed")],
+                "jobsStatus": trainer(active=1, ready=1),
+            },
+            RUNNING,
+        ),
+        # Its data is there, and its trainer on its way.
+        ({"jobsStatus": [*trainer(succeeded=1), *trainer(active=1)]}, RUNNING),
+        (
+            {"conditions": [condition("Complete", reason="AllJobsCompleted")], "jobsStatus": trainer(succeeded=1)},
+            FINISHED,
+        ),
+        ({"conditions": [condition("Failed", message="said")], "jobsStatus": trainer(failed=1)}, FAILED),
+    ],
+)
+def test_a_trainjob_is_told_by_itself_alone(status: Any, phase: RunPhase) -> None:
+    """Its operator makes its pods, which have no labels of ours: nothing is known of them."""
+    job = {"apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob", "spec": {}, "status": status}
+    told = kubernetes.run_status(job)
+    assert (told.phase, told.reason) == (phase, "said" if phase is FAILED else "")
+
+
+SPARK = {
+    **dict.fromkeys(("SUBMITTED", "SUBMISSION_FAILED", "SUSPENDING", "SUSPENDED", "RESUMING"), STARTING),
+    **dict.fromkeys(("RUNNING", "PENDING_RERUN", "INVALIDATING", "SUCCEEDING", "FAILING", "UNKNOWN"), RUNNING),
+    **dict.fromkeys(("COMPLETED",), FINISHED),
+    **dict.fromkeys(("FAILED",), FAILED),
+}
+
+
+@pytest.mark.parametrize(("word", "phase"), SPARK.items())
+def test_every_state_of_a_sparkapplication_has_a_meaning(word: str, phase: RunPhase) -> None:
+    told = kubernetes.custom_status({"status": {"applicationState": {"state": word, "errorMessage": "driver died"}}})
+    assert (told.phase, told.reason) == (phase, "driver died" if phase is FAILED else "")
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ({"terminalState": "Completed", "conditions": [condition("Completed")], "restarts": 0}, FINISHED),
+        ({"terminalState": "Failed", "conditions": [condition("Failed", message="jobset failed")]}, FAILED),
+        ({"terminalState": "", "conditions": [condition("StartupPolicyCompleted")], "restarts": 1}, STARTING),
+    ],
+)
+def test_a_jobset_that_is_over_says_how_in_one_word(status: Any, phase: RunPhase) -> None:
+    jobs = [{"name": "w", "ready": 0, "active": 1, "succeeded": 0, "failed": 0, "suspended": 0}]
+    told = kubernetes.custom_status({"status": {**status, "replicatedJobsStatus": jobs}})
+    assert (told.phase, told.reason) == (phase, "jobset failed" if phase is FAILED else "")
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ({"phase": "Pending", "conditions": [condition("PodScheduled")]}, STARTING),
+        ({"phase": "Running", "conditions": [condition("Ready")]}, RUNNING),
+        ({"phase": "Succeeded", "conditions": [condition("Ready", "False")]}, FINISHED),
+        ({"phase": "Failed", "conditions": [condition("Ready", "False")]}, FAILED),
+        ({"phase": "Unknown"}, RUNNING),
+    ],
+)
+def test_a_pod_as_a_run_is_told_by_its_phase(status: Any, phase: RunPhase) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase"""
+    assert kubernetes.run_status({"apiVersion": "v1", "kind": "Pod", "status": status}).phase is phase
+
+
+def test_a_pod_as_a_run_tells_of_itself() -> None:
+    ended = {"name": "c", "state": {"terminated": {"exitCode": 3}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
+    failed = kubernetes.run_status({**pod, "status": {"phase": "Failed", "containerStatuses": [ended]}})
+    assert (failed.exit_code, failed.reason) == (3, "container c of pod p exited with code 3")
+    nowhere = condition("PodScheduled", "False", message="0/3 nodes are available")
+    waits = kubernetes.run_status({**pod, "status": {"phase": "Pending", "conditions": [nowhere]}})
+    assert (waits.phase, waits.trouble) == (STARTING, "pod p finds no node: 0/3 nodes are available")
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ({"jobDeploymentStatus": "Failed", "phase": "Running"}, FAILED),
+        ({"state": {"phase": "Running"}, "phase": "Failed"}, RUNNING),
+        ({"phase": "Failed", "applicationState": {"state": "RUNNING"}}, FAILED),
+        ({"applicationState": {"state": "RUNNING"}, "terminalState": "Failed"}, RUNNING),
+        ({"terminalState": "Failed", "conditions": [condition("Running")]}, FAILED),
+        ({"conditions": [condition("Created")], "replicatedJobsStatus": [{"ready": 1}]}, STARTING),
+        ({"replicatedJobsStatus": [{"active": 1}], "jobsStatus": [{"ready": 1}]}, STARTING),
+        # A word that nobody knows is passed over.
+        ({"state": {"phase": "Pondering"}, "phase": "Running"}, RUNNING),
+        ({"state": "Running", "phase": {"of": "moon"}, "conditions": [condition("Failed")]}, FAILED),
+    ],
+)
+def test_what_controllers_write_is_believed_in_a_stated_order(status: Any, phase: RunPhase) -> None:
+    assert kubernetes.custom_status({"status": status}).phase is phase
+
+
 @pytest.mark.parametrize(
     ("conditions", "reason"),
     [
@@ -250,16 +419,21 @@ conditions = st.lists(
 )
 
 
-@given(conditions, st.none() | st.sampled_from(["Running", "Failed"]) | st.text(), st.none() | st.integers(0, 3))
-def test_any_status_of_an_object_is_a_phase(conditions: Any, phase: Any, count: Any) -> None:
-    told = {
-        "status": {
-            "conditions": conditions,
-            "state": {"phase": phase},
-            "replicatedJobsStatus": [{"ready": count, "active": count}],
-        }
-    }
-    status = kubernetes.custom_status(told)
+said = st.none() | st.sampled_from(sorted(kubernetes.WORDS)) | st.text() | st.integers()
+verdicts = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("phase", "terminalState", "jobStatus", "jobDeploymentStatus", "message", "reason"), said),
+        "state": said | st.fixed_dictionaries({}, optional={"phase": said, "message": said}),
+        "applicationState": said | st.fixed_dictionaries({}, optional={"state": said, "errorMessage": said}),
+    },
+)
+
+
+@given(conditions, verdicts, st.none() | st.integers(0, 3), st.sampled_from(["replicatedJobsStatus", "jobsStatus"]))
+def test_any_status_of_an_object_is_a_phase(conditions: Any, verdict: Any, count: Any, jobs: str) -> None:
+    counts = [{"ready": count, "active": count, "succeeded": count}]
+    status = kubernetes.custom_status({"status": {**verdict, "conditions": conditions, jobs: counts}})
     assert status.phase in RunPhase
     assert status.phase is not FAILED or status.reason
     assert kubernetes.job_status({"status": {"conditions": conditions, "ready": count}}).phase in RunPhase

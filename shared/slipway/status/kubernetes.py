@@ -2,8 +2,11 @@
 reports, and of either what its pods and their events say beyond that.
 
 A Job has ended when its conditions say so, whatever the number of its pods: W&B Launch waits for exactly one that
-succeeded, and never sees a parallel Job finish. Custom resources report in one of three ways: `status.state.phase`
-(Volcano), `status.conditions` (Kubeflow), or `status.replicatedJobsStatus` (JobSet).
+succeeded, and never sees a parallel Job finish. Of what controllers of other kinds write, the first of these that is
+there and says a known word decides: `jobDeploymentStatus` with `jobStatus` (RayJob), `state.phase` (Volcano), `phase`
+(Argo's Workflow, a Pod), `applicationState.state` (SparkApplication), `terminalState` (JobSet), `conditions` (Kubeflow,
+JobSet, TrainJob), `replicatedJobsStatus` (JobSet) or `jobsStatus` (TrainJob). A verdict goes over conditions: Argo's
+`Completed` is true of a workflow that failed too.
 """
 
 from __future__ import annotations
@@ -15,16 +18,25 @@ from slipway.model import Failure, Json, RunPhase, RunStatus
 from slipway.status import pods as words
 from slipway.status.pods import Event, Pod
 
+State = tuple[RunPhase, str]
+"""A phase, and the reason that goes with it."""
 _STOPPING = (RunPhase.RUNNING, "stopping")
-WORDS: Mapping[str, tuple[RunPhase, str]] = {
+WORDS: Mapping[str, State] = {
     **dict.fromkeys(("created", "pending", "inqueue", "queued", "suspended"), (RunPhase.STARTING, "")),
+    **dict.fromkeys(("initializing", "waiting", "submitted", "suspending", "resuming"), (RunPhase.STARTING, "")),
+    # Spark's operator tries to submit it again, and says FAILED once it does not.
+    "submission_failed": (RunPhase.STARTING, ""),
     **dict.fromkeys(("running", "completing", "restarting"), (RunPhase.RUNNING, "")),
+    **dict.fromkeys(("retrying", "pending_rerun", "invalidating", "succeeding", "failing"), (RunPhase.RUNNING, "")),
+    # Of a pod or a driver that was heard of before.
+    "unknown": (RunPhase.RUNNING, ""),
     **dict.fromkeys(("terminating", "aborting"), _STOPPING),
     **dict.fromkeys(("succeeded", "completed", "complete"), (RunPhase.FINISHED, "")),
     **dict.fromkeys(("failed", "aborted", "timeout", "terminated"), (RunPhase.FAILED, "")),
+    **dict.fromkeys(("error", "stopped", "validationfailed"), (RunPhase.FAILED, "")),
 }
-"""What controllers call the states of a job, in lower case. The list is W&B's, and what Kubeflow, Volcano and JobSet
-document beyond it."""
+"""What controllers call the states of a job, in lower case. The list is W&B's, and what Kubeflow, Volcano, JobSet, Argo
+Workflows, KubeRay and Spark's operator document beyond it."""
 _PRECEDENCE = (
     (RunPhase.FAILED, ""),
     (RunPhase.FINISHED, ""),
@@ -54,6 +66,7 @@ def is_job(resource: Mapping[str, Json]) -> bool:
 
 def run_status(resource: Mapping[str, Json], pods: Sequence[Pod] = (), events: Sequence[Event] = ()) -> RunStatus:
     """Of the run that this object is, with what its pods and the events of all of it say."""
+    pods = [resource] if _is_pod(resource) and not pods else pods
     status = job_status(resource) if is_job(resource) else custom_status(resource)
     match status.phase:
         case RunPhase.FINISHED:
@@ -66,6 +79,10 @@ def run_status(resource: Mapping[str, Json], pods: Sequence[Pod] = (), events: S
     return replace(status, phase=phase, trouble="; ".join([*_held(resource), *words.troubles(pods, events)]))
 
 
+def _is_pod(resource: Mapping[str, Json]) -> bool:
+    return resource.get("kind") == "Pod" and resource.get("apiVersion") == "v1"
+
+
 def of_events(events: Iterable[Event]) -> RunStatus:
     """Of an object that is gone, by the events that it left behind. `ttlSecondsAfterFinished` removes what is over, and
     that it is over must not be forgotten."""
@@ -74,13 +91,18 @@ def of_events(events: Iterable[Event]) -> RunStatus:
         reason = str(event.get("reason") or "")
         phase = GONE.get(reason) if about.get("kind") == "Job" else None
         if phase is None and about.get("kind") != "Pod":
-            # Operators name their kind first: PyTorchJobSucceeded.
-            phase = WORDS.get(reason.removeprefix(str(about.get("kind"))).lower(), (None, ""))[0]
+            phase = _of_event(str(about.get("kind")), reason)
         if phase is RunPhase.FINISHED:
             return RunStatus(phase, "", exit_code=0)
         if phase is RunPhase.FAILED:
             return RunStatus(phase, f"{event.get('message') or reason} (it was removed since, and its pods with it)")
     return RunStatus(RunPhase.ABSENT, certain=True)
+
+
+def _of_event(kind: str, reason: str) -> RunPhase | None:
+    """Operators name their kind first: PyTorchJobSucceeded. A word alone (Error) may be of anything on the way."""
+    state = _known(reason.removeprefix(kind)) if reason.startswith(kind) else None
+    return state[0] if state is not None else None
 
 
 def _failed(resource: Mapping[str, Json], status: RunStatus, pods: Sequence[Pod], events: Sequence[Event]) -> RunStatus:
@@ -128,36 +150,72 @@ def custom_status(resource: Mapping[str, Json]) -> RunStatus:
     """Of an object of any other kind. One whose controller has said nothing yet is starting, which has a deadline."""
     status = resource.get("status") or {}
     name = (resource.get("metadata") or {}).get("name")
-    state = status.get("state")
-    phase = state.get("phase") if isinstance(state, Mapping) else None
-    found = WORDS.get(str(phase).lower()) if phase else None
-    found = found or of_conditions(status.get("conditions") or []) or of_replicated_jobs(status)
-    kind, reason = found or (RunPhase.STARTING, f"its controller says {phase}" if phase else "")
+    phases = _phases(status)
+    found = next((state for phase in phases if (state := _known(phase)) is not None), None)
+    found = of_ray_job(status) or found or of_conditions(status.get("conditions") or []) or of_replicated_jobs(status)
+    kind, reason = found or (RunPhase.STARTING, f"its controller says {phases[0]}" if phases else "")
     message = _message(status) if kind is RunPhase.FAILED else reason
     return RunStatus(kind, message, name, failure=Failure.USER)
 
 
-def of_conditions(conditions: Iterable[Mapping[str, Json]]) -> tuple[RunPhase, str] | None:
+def of_ray_job(status: Mapping[str, Json]) -> State | None:
+    """KubeRay's. Whether it is over, its deployment says, as a job that failed may be tried again. How it went, the job
+    says: a deployment is Complete when its job was stopped, too, and Running before its job has begun.
+    https://ray-project.github.io/kuberay/reference/api/#rayjob"""
+    deployment, job = _known(status.get("jobDeploymentStatus")), _known(status.get("jobStatus"))
+    if deployment is None or job is None:
+        return deployment or job
+    if deployment[0] is RunPhase.FINISHED or (deployment[0] is RunPhase.RUNNING and job[0] is not RunPhase.FAILED):
+        return job
+    return deployment
+
+
+def of_conditions(conditions: Iterable[Mapping[str, Json]]) -> State | None:
     """The state that the true conditions amount to; None where they say none."""
-    true = {WORDS.get(str(each.get("type")).lower()) for each in conditions if each.get("status") == "True"}
+    true = {_known(each.get("type")) for each in conditions if each.get("status") == "True"}
     return next((state for state in _PRECEDENCE if state in true), None)
 
 
-def of_replicated_jobs(status: Mapping[str, Json]) -> tuple[RunPhase, str] | None:
-    """JobSet's: one ready replica makes it running, one active makes it starting."""
-    jobs = status.get("replicatedJobsStatus") or status.get("ReplicatedJobsStatus") or []
+def of_replicated_jobs(status: Mapping[str, Json]) -> State | None:
+    """JobSet's and TrainJob's: one ready replica, or one that is done, makes it running, one active makes it starting.
+    A TrainJob has no condition for that it runs, and its operator makes pods that are not known to be ours."""
+    jobs = status.get("replicatedJobsStatus") or status.get("ReplicatedJobsStatus") or status.get("jobsStatus") or []
     jobs = [jobs] if isinstance(jobs, Mapping) else jobs
-    if any((job.get("ready") or 0) >= 1 for job in jobs):
+    if any((job.get(count) or 0) >= 1 for job in jobs for count in ("ready", "succeeded")):
         return (RunPhase.RUNNING, "")
     if any((job.get("active") or 0) >= 1 for job in jobs):
         return (RunPhase.STARTING, "")
     return None
 
 
+def _known(word: Json) -> State | None:
+    return WORDS.get(str(word).lower())
+
+
+def _phases(status: Mapping[str, Json]) -> list[str]:
+    """What controllers write as the one state of it all, in the order in which it is believed."""
+    said = (
+        _inner(status, "state").get("phase"),
+        status.get("phase"),
+        _inner(status, "applicationState").get("state"),
+        status.get("terminalState"),
+        status.get("jobDeploymentStatus"),
+    )
+    return [str(each) for each in said if each]
+
+
+def _inner(status: Mapping[str, Json], field: str) -> Mapping[str, Json]:
+    found = status.get(field)
+    return found if isinstance(found, Mapping) else {}
+
+
 def _message(status: Mapping[str, Json]) -> str:
+    """Why, in its controller's words: those beside the verdict, else those of the condition."""
     told = [
         str(each.get("message") or each.get("reason") or "")
         for each in status.get("conditions") or []
         if each.get("status") == "True" and of_conditions([each]) == (RunPhase.FAILED, "")
     ]
-    return next(filter(None, told), "") or "its controller says it failed"
+    beside = (_inner(status, "applicationState").get("errorMessage"), _inner(status, "state").get("message"))
+    said = (status.get("message"), *beside, *told, status.get("reason"))
+    return next((str(each) for each in said if each), "its controller says it failed")

@@ -8,6 +8,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,19 @@ WARNINGS = frozenset(
     {"FailedCreate", "FailedMount", "FailedAttachVolume", "FailedToRetrieveImagePullSecret", "FailedCreatePodSandBox"}
 )
 """Reasons of events that tell what no pod's status does: of pods that a quota refuses, of volumes, of pull secrets."""
+OWN_LIMITS: Sequence[tuple[re.Pattern[str], str]] = (
+    (re.compile(r"(?i)usage of emptydir volume .* exceeds the limit"), "raise the volume's sizeLimit"),
+    (
+        re.compile(
+            r"(?i)exceeded its local ephemeral storage limit|storage usage exceeds the total limit of containers"
+        ),
+        "raise resources.limits.ephemeral-storage",
+    ),
+)
+"""Messages of a pod that was evicted for more than it may use itself, and the cure: its node has room.
+https://kubernetes.io/docs/concepts/storage/ephemeral-storage/#resource-ephemeralstorage-consumption"""
+SHOWN, LONGEST = 3, 1000
+"""Different troubles that are told, and the characters that they have together, about."""
 SIGNAL = 128
 """An exit code above it is a signal's number, added to this."""
 CANNOT_RUN = frozenset({"ContainerCannotRun", "StartError"})
@@ -66,10 +80,14 @@ class Ending:
 
 
 def troubles(pods: Iterable[Pod], events: Iterable[Event] = ()) -> tuple[str, ...]:
-    """What keeps a run from going on, each thing once: of its pods, and of the events of what belongs to it."""
-    found = [told for pod in pods for told in _troubles(pod)]
-    found += [told for event in events if (told := _of_event(event))]
-    return tuple(dict.fromkeys(found))
+    """What keeps a run from going on: of its pods, and of the events of what belongs to it. Each thing once, with the
+    number of pods that it is true of, and of many different things the first."""
+    found: dict[str, list[_Trouble]] = {}
+    for each in [*(told for pod in pods for told in _troubles(pod)), *_of_events(events)]:
+        found.setdefault(each.alike, []).append(each)
+    most = LONGEST // min(max(len(found), 1), SHOWN)
+    shown = [_cut(alike[0].told(others=len(alike) - 1), most) for alike in list(found.values())[:SHOWN]]
+    return (*shown, *([f"… and {len(found) - SHOWN} more"] if len(found) > SHOWN else []))
 
 
 def begun(pods: Iterable[Pod]) -> bool:
@@ -84,20 +102,72 @@ def begun(pods: Iterable[Pod]) -> bool:
 
 def ending(pods: Sequence[Pod], events: Iterable[Event] = ()) -> Ending | None:
     """Why it failed, of the pod that says most; None where none says anything. A disruption goes over what the
-    container itself said: a program that is ended for its node's sake says that it was ended, and not why."""
-    for pod in pods:
-        if (why := _disruption(pod)) is not None:
-            return _disrupted(_name(pod), why)
-    for event in events:
-        if (why := DISRUPTIONS.get(str(event.get("reason")))) is not None:
-            return _disrupted(f"pod {(event.get('involvedObject') or {}).get('name')}", _and(why, event.get("message")))
-    found = [ended for pod in pods for ended in _failed_containers(pod)]
+    containers themselves said: a program that is ended for its node's sake says that it was ended, and not why, and the
+    others of its gang that they miss it. What a pod did that was made after it has nothing to do with it."""
+    failed = [each for pod in pods for each in _failed(pod)]
+    for when, ended in [*_disrupted_pods(pods), *_disrupted_of(events)]:
+        if not when or all(each.made <= when for each in failed):
+            return ended
     # The first that failed: the others often follow from it.
-    return min(found, key=lambda each: each[0])[1] if found else _of_whole_pods(pods)
+    return min(failed, key=lambda each: each.at).ending if failed else _of_whole_pods(pods)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What failed by itself: when it ended, and when its pod was made. Times are as the API writes them, in UTC to the
+    second, and empty where it does not say."""
+
+    at: str
+    made: str
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Who is in trouble, and in which. `pod` is what makes it different from what other pods say."""
+
+    who: str
+    what: str
+    pod: Pod | None = None
+
+    @property
+    def alike(self) -> str:
+        """The same for pods of which the same is said, where the node's words have the pod's own name in them."""
+        metadata = (self.pod or {}).get("metadata") or {}
+        said = f"{self.who} {self.what}"
+        for own in filter(None, (metadata.get("name"), metadata.get("uid"))):
+            said = said.replace(str(own), "")
+        return said
+
+    def told(self, others: int) -> str:
+        also = f" (and {others} more {'pod' if others == 1 else 'pods'})" if others else ""
+        return f"{self.who}{also}{self.what}"
 
 
 def _disrupted(who: str, why: str) -> Ending:
     return Ending(f"{who} was disrupted: {why}", failure=Failure.INFRASTRUCTURE, preempted=True)
+
+
+def _disrupted_pods(pods: Iterable[Pod]) -> Iterator[tuple[str, Ending]]:
+    for pod in pods:
+        if (found := _disruption(pod)) is not None:
+            yield found[0], _disrupted(_name(pod), found[1])
+
+
+def _disrupted_of(events: Iterable[Event]) -> Iterator[tuple[str, Ending]]:
+    """Of pods that are gone, where theirs was the only word."""
+    for event in events:
+        if (why := DISRUPTIONS.get(str(event.get("reason")))) is None:
+            continue
+        who, when = f"pod {(event.get('involvedObject') or {}).get('name')}", str(event.get("lastTimestamp") or "")
+        yield when, _over_limit(who, event.get("message")) or _disrupted(who, _and(why, event.get("message")))
+
+
+def _over_limit(who: str, message: Json) -> Ending | None:
+    for pattern, cure in OWN_LIMITS:
+        if pattern.search(str(message or "")):
+            return Ending(_and(f"{who} used more local storage than its limit, and was evicted: {cure}", message))
+    return None
 
 
 def _of_whole_pods(pods: Sequence[Pod]) -> Ending | None:
@@ -110,15 +180,34 @@ def _of_whole_pods(pods: Sequence[Pod]) -> Ending | None:
     return None
 
 
-def _disruption(pod: Pod) -> str | None:
+def _disruption(pod: Pod) -> tuple[str, str] | None:
+    """When it was disrupted, and why."""
+    if _own_limit(pod) is not None:
+        return None
     status = pod.get("status") or {}
     for condition in status.get("conditions") or []:
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             reason = str(condition.get("reason") or "")
-            return _and(DISRUPTED.get(reason, reason or "Kubernetes gave no reason"), condition.get("message"))
+            why = DISRUPTED.get(reason, reason or "Kubernetes gave no reason")
+            return str(condition.get("lastTransitionTime") or ""), _and(why, condition.get("message"))
     if status.get("phase") == "Failed" and status.get("reason") in EVICTED:
-        return _and(str(status["reason"]), status.get("message"))
+        return "", _and(str(status["reason"]), status.get("message"))
     return None
+
+
+def _own_limit(pod: Pod) -> Ending | None:
+    status = pod.get("status") or {}
+    return _over_limit(_name(pod), status.get("message")) if status.get("reason") == "Evicted" else None
+
+
+def _failed(pod: Pod) -> Iterator[_Failed]:
+    made = str((pod.get("metadata") or {}).get("creationTimestamp") or "")
+    if (ended := _own_limit(pod)) is not None:
+        # Its containers were ended for it.
+        yield _Failed(min((at for at, _ in _failed_containers(pod)), default=""), made, ended)
+    elif _disruption(pod) is None:
+        for at, ended in _failed_containers(pod):
+            yield _Failed(at, made, ended)
 
 
 def _failed_containers(pod: Pod) -> Iterator[tuple[str, Ending]]:
@@ -151,27 +240,33 @@ def _fault(ended: Mapping[str, Json]) -> Failure:
     return Failure.CONFIGURATION if ended.get("reason") in CANNOT_RUN else Failure.USER
 
 
-def _troubles(pod: Pod) -> Iterator[str]:
+def _troubles(pod: Pod) -> Iterator[_Trouble]:
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             # The scheduler's "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
-            yield _and(f"{_name(pod)} finds no node", condition.get("message") or condition.get("reason"))
+            why = _and(" finds no node", condition.get("message") or condition.get("reason"))
+            yield _Trouble(_name(pod), why, pod)
     for each in _containers(pod):
         waiting = (each.get("state") or {}).get("waiting") or {}
         reason = str(waiting.get("reason") or "")
         if reason in ON_ITS_WAY:
             continue
         why = f"{WAITING[reason]} ({reason})" if reason in WAITING else reason
-        told = _and(f"container {each.get('name')} of {_name(pod)} waits: {why}", waiting.get("message"))
+        told = _and(f" waits: {why}", waiting.get("message"))
         ended = (each.get("lastState") or {}).get("terminated") or {}
-        yield _and(told, _ended("it", ended)) if ended else told
+        what = _and(told, _ended("it", ended)) if ended else told
+        yield _Trouble(f"container {each.get('name')} of {_name(pod)}", what, pod)
 
 
-def _of_event(event: Event) -> str | None:
-    if event.get("type") != "Warning" or event.get("reason") not in WARNINGS:
-        return None
+def _of_events(events: Iterable[Event]) -> Iterator[_Trouble]:
+    told = [each for each in events if each.get("type") == "Warning" and each.get("reason") in WARNINGS]
+    for who, what in dict.fromkeys((_who(each), _and(f": {each['reason']}", each.get("message"))) for each in told):
+        yield _Trouble(who, what)
+
+
+def _who(event: Event) -> str:
     about = event.get("involvedObject") or {}
-    return _and(f"{about.get('kind')} {about.get('name')}: {event['reason']}", event.get("message"))
+    return f"{about.get('kind')} {about.get('name')}"
 
 
 def _containers(pod: Pod) -> list[Mapping[str, Json]]:
@@ -185,3 +280,7 @@ def _name(pod: Pod) -> str:
 
 def _and(said: str, more: Json) -> str:
     return f"{said}: {str(more).strip()}" if more else said
+
+
+def _cut(said: str, most: int) -> str:
+    return said if len(said) <= most else f"{said[: most - 1]}…"
