@@ -16,20 +16,38 @@ from slipway.model import Json
 CONFIG_KEYS = ("launchConfig", "agentConfig")
 """The chart's own word, and the one that W&B's documentation also has for it."""
 
+_DIFFERS, _NONE = Verdict.DIFFERS, Verdict.NONE
+_CHART = "Slipway's own chart has this value"
 _MEANINGS = {
-    "agent.apiKey": (Verdict.DIFFERS, "the secret WANDB_API_KEY of the deployment; the value was not read"),
-    "agent": (Verdict.NONE, "the agent's pod: its image, labels and resources. There is no agent"),
-    "namespace": (Verdict.NONE, "the agent's own. Where runs go is metadata.namespace in a queue's config"),
-    "baseUrl": (Verdict.DIFFERS, "WANDB_BASE_URL where Slipway runs, for a W&B server other than W&B's own"),
+    "agent.apiKey": (_DIFFERS, "the secret WANDB_API_KEY of the deployment; the value was not read"),
+    "agent": (_DIFFERS, "there is no agent. Slipway's own chart has these for its pod, and runs Slipway's image"),
+    "namespace": (_DIFFERS, f"{_CHART}: where Slipway is. Where runs go is metadata.namespace in a queue's config"),
+    "baseUrl": (_DIFFERS, "WANDB_BASE_URL where Slipway runs, for a W&B server other than W&B's own"),
     "additionalTargetNamespaces": (
-        Verdict.DIFFERS,
+        _DIFFERS,
         "where runs go is metadata.namespace in a queue's config; the deployment needs the right to create them there",
     ),
-    "gitCreds": (Verdict.DIFFERS, "~/.git-credentials of the user that runs Slipway; the value was not read"),
-    "serviceAccount": (Verdict.DIFFERS, "the cloud identity of the deployment itself"),
-    "azureStorageAccessKey": (Verdict.DIFFERS, "whoever builds logs in with an identity; the value was not read"),
+    "additionalEnvVars": (_DIFFERS, f"{_CHART}; elsewhere the environment of `slipway up`"),
+    "additionalSecretEnvVars": (_DIFFERS, f"{_CHART}; elsewhere the environment of `slipway up`. No value was read"),
+    "gitCreds": (_DIFFERS, "~/.git-credentials of the user that runs Slipway; the value was not read"),
+    "sshAuthSecrets": (
+        _DIFFERS,
+        f"{_CHART}, and sshKnownHosts beside it; elsewhere ~/.ssh of the user that runs Slipway",
+    ),
+    "serviceAccount": (_DIFFERS, "the cloud identity of the deployment itself"),
+    "azureStorageAccessKey": (
+        _DIFFERS,
+        f"{_CHART}; elsewhere AZURE_STORAGE_ACCESS_KEY where Slipway runs, or an identity; the value was not read",
+    ),
+    "customCABundle": (_DIFFERS, f"{_CHART}; elsewhere SSL_CERT_FILE, REQUESTS_CA_BUNDLE and AWS_CA_BUNDLE"),
+    "kanikoPvcName": (_DIFFERS, f"{_CHART}; elsewhere SLIPWAY_BUILD_CONTEXTS=claim:<name>"),
+    "kanikoDockerConfigSecret": (_DIFFERS, f"{_CHART}; elsewhere SLIPWAY_BUILD_DOCKER_CONFIG=<name>"),
+    "volcano": (
+        _NONE,
+        "Volcano is installed by itself; customResources of Slipway's own chart give the right to its jobs",
+    ),
 }
-_OTHER = (Verdict.NONE, "for deploying the agent, and there is none")
+_OTHER = (_NONE, "is no value of W&B's chart that is known here")
 
 
 class HelmValues(NamedTuple):

@@ -290,9 +290,10 @@ def _builder_notes(config: LaunchConfig, resources: set[str]) -> Iterator[Note]:
         yield Note("builder.type", differs, text)
     elif builder["type"] == "kaniko":
         text = (
-            "kept in each queue. A deployment that has no kaniko refuses the queue: write the files and choose docker"
+            "kaniko, of each queue: it builds in the cluster that KUBECONFIG or SLIPWAY_KUBERNETES_CLUSTER names to "
+            "Slipway. Where there is none the queue is refused"
         )
-        yield Note("builder.type", differs, text)
+        yield Note("builder.type", same, text)
     else:
         yield Note("builder.type", same, f"{builder['type']}, of each queue")
     if config.destination:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.onprem.chart import WANDB_VALUES
 from tests.unit.documents import JSON, any_document, attempt
 from tests.unit.test_launch_config import AZURE, DOCKER, ECR, EKS, FIELDS, GCP, LIKELY, SAGEMAKER
 
@@ -312,7 +313,7 @@ def test_what_a_file_does_not_say_is_left_to_the_queues_defaults() -> None:
         ({"registry": {"uri": ECR}}, "registry", "differs", "W&B ignores a uri without a type"),
         ({"builder": {"destination": ECR}}, "builder.type", "differs", "W&B's agent ends"),
         ({"builder": {"type": "noop"}}, "builder.type", "same", "noop"),
-        ({"builder": {"type": "kaniko"}}, "builder.type", "differs", "no kaniko"),
+        ({"builder": {"type": "kaniko"}}, "builder.type", "same", "builds in the cluster"),
         ({"builder": {"type": "kaniko"}}, "builder.build-context-store", "differs", "is missing"),
         ({"builder": {"platform": "linux/arm64"}}, "builder.platform", "same", "of each queue"),
         (
@@ -362,12 +363,25 @@ def test_the_values_of_the_helm_chart_hold_a_launch_config_and_no_secret_is_read
     assert yaml.safe_load(values.config) == yaml.safe_load(EKS)
     assert {note.what: note.verdict.value for note in values.notes} == {
         "agent.apiKey": "differs",
-        "agent": "no counterpart",
-        "namespace": "no counterpart",
+        "agent": "differs",
+        "namespace": "differs",
         "baseUrl": "differs",
         "additionalTargetNamespaces": "differs",
         "gitCreds": "differs",
     }
+    assert "hunter2" not in str(values.notes)
+
+
+def test_every_value_of_wandbs_chart_is_known_and_all_but_one_are_values_of_ours() -> None:
+    """S21."""
+    given = {**yaml.safe_load(WANDB_VALUES.read_text()), "kanikoPvcName": "contexts"}
+    given["customCABundle"] = {"configMap": {"name": "authorities", "key": "bundle.pem"}}
+    values = helm_values(given)
+    assert isinstance(values, HelmValues)
+    ours = yaml.safe_load((WANDB_VALUES.parents[2] / "onprem" / "chart" / "values.yaml").read_text())
+    told = {note.what.partition(".")[0]: note.verdict for note in values.notes}
+    assert {what for what, verdict in told.items() if verdict is Verdict.NONE} == {"volcano"}
+    assert told.keys() - {"volcano"} <= ours.keys()
     assert "hunter2" not in str(values.notes)
 
 
@@ -379,6 +393,7 @@ def test_values_may_hold_a_mapping_and_what_the_chart_gained_since() -> None:
     assert isinstance(values, HelmValues)
     assert values.config == {"queues": ["train"]}
     assert [note.what for note in values.notes] == ["tolerations", "agent.apiKey"]
+    assert values.notes[0].text == "is no value of W&B's chart that is known here"
     assert helm_values(yaml.safe_load(EKS)) is None
     with pytest.raises(Invalid, match="must be the text of a launch-config"):
         helm_values({"launchConfig": None})
