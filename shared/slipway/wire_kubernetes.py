@@ -6,7 +6,7 @@ Apart from `wire`, as `wire_aws` is: a deployment without a cluster loads nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -140,10 +140,20 @@ class OneCluster:
                 return load("slipway.adapters.azure.aks:access")(*where)
         return load("slipway.adapters.kubernetes.access:ambient")(self._environ, self._settings.context)
 
-    def examined(self, namespace: str) -> tuple[str, Sequence[str]]:
-        """Where the cluster is and which version, and the rules that we lack in a namespace of runs."""
-        version = load("slipway.adapters.kubernetes.rights:version")(self.api)
-        return f"{version} at {self.server}", load("slipway.adapters.kubernetes.rights:missing")(self.api, namespace)
+    def version(self) -> str:
+        """`v1.34.1 at https://…`."""
+        return f"{load('slipway.adapters.kubernetes.rights:version')(self.api)} at {self.server}"
+
+    def missing_rights(self, namespace: str, kinds: Iterable[tuple[str, str]]) -> Sequence[str]:
+        """The rules that we lack in a namespace of runs, which are Jobs and of these kinds: (apiVersion, kind). Raises
+        Invalid for a kind that the cluster does not have."""
+        known = load("slipway.adapters.kubernetes.kinds:Kinds")(self.api)
+        found = [known.find(*each) for each in kinds if each != ("batch/v1", "Job")]
+        own = self._settings.cluster.secret is None
+        return cast(
+            Sequence[str],
+            load("slipway.adapters.kubernetes.rights:missing")(self.api, namespace, found, secrets=own),
+        )
 
     @cached_property
     def watcher(self) -> Any:
@@ -167,7 +177,6 @@ class OneCluster:
             secrets,
             namespaces=settings.namespaces,
             archive=archive,
-            told=self.watcher.watch,
         )
         if self._watching:
             self.begun_watcher()

@@ -13,7 +13,7 @@ from tests import cluster
 
 from slipway.adapters.kubernetes.access import Access, ambient, from_kubeconfig, of_this_pod
 from slipway.adapters.kubernetes.api import Api
-from slipway.errors import Invalid, Permanent
+from slipway.errors import Invalid, Permanent, Temporary
 
 pytestmark = pytest.mark.cluster
 PLUG_IN = """#!/bin/sh
@@ -110,6 +110,16 @@ class TestAccess:
         assert works(from_kubeconfig(written(document)))
         document["clusters"][0]["cluster"]["tls-server-name"] = "example.com"
         with pytest.raises(Permanent, match="certificate"):
+            works(from_kubeconfig(written(document)))
+
+    def test_a_proxy_is_asked_unless_no_proxy_has_the_server(
+        self, document: dict[str, Any], written: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("NO_PROXY", "example.com,127.0.0.1")
+        assert works(from_kubeconfig(written(document)))
+        monkeypatch.setenv("NO_PROXY", "example.com")
+        with pytest.raises(Temporary, match="does not answer"):
             works(from_kubeconfig(written(document)))
 
     def test_a_pods_own_account(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +74,8 @@ class TestBadInput(KubernetesFixtures):
             ({"apiVersion": "example.com/v1", "kind": "Train"}, ["no Train", "its CRD is missing", "api-resources"]),
             ({"apiVersion": "kubeflow.org/v1", "kind": "PytorchJob"}, ["Did you mean 'PyTorchJob'?"]),
             ({"apiVersion": "v1", "kind": "Namespace"}, ["of the whole cluster"]),
+            ({"apiVersion": "../api/v1/pods?watch=true", "kind": "x"}, ["is no version of an API group"]),
+            ({"apiVersion": "x/../../v1", "kind": "x"}, ["is no version of an API group"]),
         ],
     )
     def test_a_kind_that_the_cluster_does_not_have(
@@ -124,6 +127,18 @@ class TestBadInput(KubernetesFixtures):
         assert SECRET not in said
         assert eventually(lambda: things(namespace) == [], within=60.0)
 
+    def test_a_start_that_was_undone_is_not_taken_for_one_that_stands(
+        self, target: KubernetesTarget, launch: MakeLaunch, namespace: str
+    ) -> None:
+        """Design 1.8. Its Job is still going away when the item's turn comes again."""
+        asked = launch("sleep 60")
+        target.start(asked)
+        hold = {"metadata": {"finalizers": ["slipway.test/hold"]}}
+        cluster.batch().patch_namespaced_job(asked.run.name, namespace, hold)
+        cluster.batch().delete_namespaced_job(asked.run.name, namespace, propagation_policy="Background")
+        assert "is being removed" in refusal(lambda: target.start(asked), Refused)
+        cluster.batch().patch_namespaced_job(asked.run.name, namespace, {"metadata": {"finalizers": None}})
+
     def quota(self, namespace: str, what: str) -> None:
         from kubernetes.client import V1ObjectMeta, V1ResourceQuota, V1ResourceQuotaSpec
 
@@ -134,6 +149,32 @@ class TestBadInput(KubernetesFixtures):
 
 class TestWhatIsNotOurs(KubernetesFixtures):
     """A name may be somebody else's: that is never touched."""
+
+    def test_a_service_of_that_name(self, target: KubernetesTarget, launch: MakeLaunch, namespace: str) -> None:
+        board = {"metadata": {"name": "board"}, "spec": {"ports": [{"port": 1}]}}
+        theirs = cluster.core().create_namespaced_service(namespace, board).metadata.uid
+        ours = {"apiVersion": "v1", "kind": "Service", **board}
+        said = refusal(lambda: target.start(launch("", services=(ours,))), AlreadyExists)
+        assert f"a Service named {namespace}/board exists and is not this run's" in said
+        assert cluster.core().read_namespaced_service("board", namespace).metadata.uid == theirs
+        assert eventually(lambda: things(namespace) == [], within=60.0)
+
+    def test_the_service_of_an_earlier_attempt_makes_room(
+        self, target: KubernetesTarget, launch: MakeLaunch, namespace: str
+    ) -> None:
+        board = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "board"}, "spec": {"ports": [{"port": 1}]}}
+        first = launch("sleep 60", services=(board,))
+        target.start(first)
+        second = launch("sleep 60", services=(board,), run=RunRef(first.run.item_id, 2))
+
+        def started() -> bool:
+            with suppress(Refused):
+                return target.start(second).phase is RunPhase.STARTING
+            return False
+
+        assert eventually(started, within=60.0)
+        (owner,) = cluster.core().read_namespaced_service("board", namespace).metadata.owner_references
+        assert owner.name == second.run.name
 
     def test_a_job_of_that_name(self, target: KubernetesTarget, launch: MakeLaunch, namespace: str) -> None:
         theirs = self.their_job(namespace, "train")
@@ -355,5 +396,5 @@ class TestAServerThatIsAway(KubernetesFixtures):
 
     def test_a_token_that_is_not_known_is_told_with_its_cure(self, api: Api) -> None:
         nobody = Api(Access(api.access.server, authority_file=api.access.authority_file, token=lambda: "nobody"))
-        with pytest.raises(Forbidden, match="renew the credentials"):
+        with pytest.raises(Refused, match="renew the credentials"):
             nobody.get("/api/v1/namespaces", "list namespaces")

@@ -104,6 +104,53 @@ class TestWhileItWaits(StateFixtures):
         assert next(iter(target.logs(run))) == "tried"
         target.stop(run)
 
+    def test_every_start_of_a_container_is_followed_and_once(
+        self, target: KubernetesTarget, launch: MakeLaunch
+    ) -> None:
+        """A volume of the pod counts them."""
+        counted = {"volumes": [{"name": "v", "emptyDir": {}}], "restartPolicy": "OnFailure"}
+        mounts = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+        again = job({"backoffLimit": 6}, counted, mounts)
+        script = 'echo x >>/v/n; n=$(wc -l </v/n); echo "start $n"; test "$n" -ge 2'
+        run = self.started(target, launch(script, resource_args=again))
+        assert list(target.logs(run, follow=True)) == ["start 1", "start 2"]
+
+    def test_trouble_with_a_secret_in_it_keeps_it(self, target: KubernetesTarget, launch: MakeLaunch) -> None:
+        words = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+        again = job({"backoffLimit": 6}, {"restartPolicy": "OnFailure"}, words)
+        asked = launch('echo "no login with $TOKEN"; exit 1', resource_args=again, secrets={"TOKEN": "SECRET_OF_TEST"})
+        run = self.started(target, asked)
+        assert SECRET not in repr(self.trouble(target, run, "CrashLoopBackOff", "no login with ***"))
+        target.stop(run)
+
+    def test_a_pull_secret_that_is_missing_is_named_where_the_node_says_so(
+        self, target: KubernetesTarget, launch: MakeLaunch, namespace: str
+    ) -> None:
+        """A kubelet of 1.20 says that the image cannot be pulled, and no more; later ones send this event."""
+        private = job(pod={"imagePullSecrets": [{"name": "nowhere"}]})
+        run = self.started(target, launch("exit 0", image="127.0.0.1:9/private:1", resource_args=private))
+        status = self.trouble(target, run, "the image cannot be pulled", "127.0.0.1:9/private:1")
+        assert status.phase is RunPhase.STARTING
+        (pod,) = cluster.core().list_namespaced_pod(namespace).items
+        words = "Unable to retrieve some image pull secrets (nowhere); attempting to pull the image may not succeed."
+        event = {
+            "metadata": {"generateName": "pull-"},
+            "type": "Warning",
+            "reason": "FailedToRetrieveImagePullSecret",
+            "message": words,
+            "involvedObject": {
+                "kind": "Pod",
+                "name": pod.metadata.name,
+                "namespace": namespace,
+                "uid": pod.metadata.uid,
+            },
+        }
+        cluster.core().create_namespaced_event(namespace, event)
+        self.trouble(
+            target, run, "FailedToRetrieveImagePullSecret: Unable to retrieve some image pull secrets (nowhere)"
+        )
+        target.stop(run)
+
     def test_trouble_that_is_over_is_not_told_any_more(
         self, target: KubernetesTarget, launch: MakeLaunch, namespace: str
     ) -> None:
@@ -147,6 +194,15 @@ class TestHowItEnds(StateFixtures):
         status = self.over(target, run)
         assert (status.phase, status.exit_code) == (RunPhase.FAILED, 9)
         assert "container fetch of pod" in status.reason
+
+    def test_what_an_init_container_that_failed_wrote_can_be_read(
+        self, target: KubernetesTarget, launch: MakeLaunch
+    ) -> None:
+        """It brings mounted code, say: fatal: repository not found."""
+        init = {"name": "fetch", "image": "slipway-test/python:3", "command": ["sh", "-c", "echo fatal; exit 128"]}
+        run = self.started(target, launch("exit 0", resource_args=job(pod={"initContainers": [init]})))
+        self.over(target, run)
+        assert list(target.logs(run)) == ["fatal"]
 
     def test_one_of_several_containers(self, target: KubernetesTarget, launch: MakeLaunch) -> None:
         two = [{"name": "a"}, {"name": "b", "command": ["sh", "-c", "echo of b; exit 4"]}]
@@ -213,6 +269,16 @@ class TestWhatIsGone(StateFixtures):
         self.removed(api, run)
         status = target.status(run)
         assert (status.phase, status.exit_code) == (RunPhase.FINISHED, 0)
+
+    def test_what_a_cancelled_run_wrote_is_kept(
+        self, namespace: str, api: Api, secrets: MemorySecrets, launch: MakeLaunch
+    ) -> None:
+        target = self.target_in(namespace, api, secrets, archive=MemoryBlobs())
+        run = self.started(target, launch("echo begun; exec sleep 60"))
+        eventually(lambda: list(target.logs(run)), within=WITHIN)
+        target.stop(run)
+        self.removed(api, run)
+        assert list(target.logs(run)) == ["begun"]
 
     def test_a_failed_one_too(self, target: KubernetesTarget, launch: MakeLaunch, api: Api) -> None:
         run = self.started(target, launch("exit 1", resource_args=job({"ttlSecondsAfterFinished": 0})))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests import cluster
@@ -46,6 +47,16 @@ class TestKubernetesWatcher(WatcherFixtures, WatcherContract):
     within = 60.0
 
 
+class CountingApi(Api):
+    """Counts the lists with which watches begin."""
+
+    lists = 0
+
+    def get(self, path: str, doing: str, **query: str) -> Any:
+        self.lists += "labelSelector" in query
+        return super().get(path, doing, **query)
+
+
 class TestWhatIsParticularToWatching(WatcherFixtures):
     @pytest.fixture
     def relay(self, api: Api) -> Iterator[Relay]:
@@ -55,10 +66,14 @@ class TestWhatIsParticularToWatching(WatcherFixtures):
         relay.down()
 
     @pytest.fixture
-    def watcher(self, api: Api, namespace: str, relay: Relay) -> Iterator[KubernetesWatcher]:
-        """Whose connections can be cut."""
+    def over_relay(self, api: Api, relay: Relay) -> CountingApi:
+        """Its connections can be cut."""
+        return CountingApi(replace(api.access, server=f"https://127.0.0.1:{relay.port}"))
+
+    @pytest.fixture
+    def watcher(self, over_relay: CountingApi, namespace: str) -> Iterator[KubernetesWatcher]:
         watcher = KubernetesWatcher([namespace], patience=0.05)
-        watcher.begin(Api(replace(api.access, server=f"https://127.0.0.1:{relay.port}")))
+        watcher.begin(over_relay)
         eventually(lambda: all(watch._stream is not None for watch in watcher._watches))
         yield watcher
         watcher.close()
@@ -67,13 +82,18 @@ class TestWhatIsParticularToWatching(WatcherFixtures):
         return eventually(lambda: change in watcher.changes(1.0), within=60.0)
 
     def test_a_watch_that_breaks_in_mid_stream_goes_on_where_it_ended(
-        self, watcher: KubernetesWatcher, run_to_its_end: Callable[[str], None], relay: Relay
+        self,
+        watcher: KubernetesWatcher,
+        run_to_its_end: Callable[[str], None],
+        relay: Relay,
+        over_relay: CountingApi,
     ) -> None:
         run_to_its_end("item1")
         assert self.hears(watcher, Changed(item_id="item1"))
         relay.cut()
         run_to_its_end("item2")
         assert self.hears(watcher, Changed(item_id="item2"))
+        assert over_relay.lists == 2, "one for the Jobs and one for the pods, and none after the break"
 
     def test_what_changed_while_the_server_was_away_is_told(
         self, watcher: KubernetesWatcher, run_to_its_end: Callable[[str], None], relay: Relay, namespace: str
@@ -84,18 +104,63 @@ class TestWhatIsParticularToWatching(WatcherFixtures):
         relay.up()
         assert self.hears(watcher, Changed(item_id="item1"))
 
+    def refused(self, caplog: pytest.LogCaptureFixture) -> str:
+        return "".join(record.getMessage() for record in caplog.records if "refused" in record.getMessage())
+
     def test_a_version_that_the_server_has_forgotten_is_listed_anew(
-        self, watcher: KubernetesWatcher, run_to_its_end: Callable[[str], None], relay: Relay
+        self,
+        caplog: pytest.LogCaptureFixture,
+        watcher: KubernetesWatcher,
+        run_to_its_end: Callable[[str], None],
+        relay: Relay,
+        over_relay: CountingApi,
     ) -> None:
         """410 Gone: what changed meanwhile is told by the difference."""
         run_to_its_end("item1")
         assert self.hears(watcher, Changed(item_id="item1"))
+        relay.down()
+        # Both have read what they had: they try to connect.
+        eventually(lambda: all(f"watch {what} in" in self.refused(caplog) for what in ("jobs", "pods")), within=60.0)
         for watch in watcher._watches:
             watch._version = "1"
-        relay.cut()
+        relay.up()
+        eventually(lambda: over_relay.lists == 4, within=60.0)
         run_to_its_end("item2")
         assert self.hears(watcher, Changed(item_id="item2"))
-        assert eventually(lambda: all(watch._version not in (None, "1") for watch in watcher._watches), within=60.0)
+        assert over_relay.lists == 4, "each was listed once more, and then watched on"
+
+    def test_whoever_owns_pods_of_runs_is_watched_too(
+        self, watcher: KubernetesWatcher, api: Api, namespace: str
+    ) -> None:
+        """An operator's verdict comes after the end of its pods; nobody here has started a PyTorchJob."""
+        labels = {"slipway.item": "item1", "slipway.attempt": "1"}
+        job = {
+            "apiVersion": "kubeflow.org/v1",
+            "kind": "PyTorchJob",
+            "metadata": {"name": "train", "labels": labels},
+            "spec": {"pytorchReplicaSpecs": {}},
+        }
+        path = f"/apis/kubeflow.org/v1/namespaces/{namespace}/pytorchjobs"
+        made = api.create(path, job, "play Slipway")
+        owner = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "train", "uid": made["metadata"]["uid"]}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "train-master-0", "labels": labels, "ownerReferences": [owner]},
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": BASE_IMAGE, "command": ["true"]}]},
+        }
+        api.create(f"/api/v1/namespaces/{namespace}/pods", pod, "play the operator")
+        eventually(lambda: len(watcher._watches) == 3 and watcher._watches[2]._stream is not None, within=60.0)
+        ended = eventually(
+            lambda: cluster.core().read_namespaced_pod("train-master-0", namespace).status.phase == "Succeeded",
+            within=60.0,
+        )
+        assert ended
+        while watcher.changes(1.0):
+            pass
+        condition = {"type": "Succeeded", "status": "True"}
+        api.patch(f"{path}/train/status", {"status": {"conditions": [condition]}}, "play the operator")
+        assert self.hears(watcher, Changed(item_id="item1"))
 
     def test_the_end_of_a_build_is_told_by_its_image(self, watcher: KubernetesWatcher, namespace: str) -> None:
         watcher.watch_builds(namespace)

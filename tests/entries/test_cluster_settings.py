@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +120,9 @@ class TestOnACluster:
         findings = json.loads(capsys.readouterr().out)
         return next(each for each in findings if each["check"] == check)
 
-    def queue(self, home: Path) -> None:
+    def queue(self, home: Path, config: Mapping[str, Any] = JOB) -> None:
         path = home / "queue.yaml"
-        path.write_text(yaml.safe_dump({"name": "gpu", "resource": "kubernetes", "config": JOB}))
+        path.write_text(yaml.safe_dump({"name": "gpu", "resource": "kubernetes", "config": config}))
         assert main(["queue", "apply", str(path)]) == 0
 
     def test_doctor_says_that_all_is_allowed(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,22 +134,18 @@ class TestOnACluster:
     def test_doctor_names_each_rule_that_is_missing(
         self, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.queue(home)
+        self.queue(home, {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob"})
         document = yaml.safe_load(cluster.kubeconfig().read_text())
         with cluster.namespace() as namespace:
             account = cluster.core().read_namespaced_service_account("default", namespace)
             secret = cluster.core().read_namespaced_secret(account.secrets[0].name, namespace)
-            from base64 import b64decode
-
             document["users"][0]["user"] = {"token": b64decode(secret.data["token"]).decode()}
             (home / "kubeconfig").write_text(yaml.safe_dump(document))
             monkeypatch.setenv("KUBECONFIG", str(home / "kubeconfig"))
             found = self.found(capsys, "namespace default")
         assert found["verdict"] == "broken"
-        assert (
-            'apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "get", "list", "delete", "watch"]'
-            in found["cure"]
-        )
+        assert 'apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "get", "list", "delete"]' in found["cure"]
+        assert 'apiGroups: ["kubeflow.org"], resources: ["pytorchjobs"]' in found["cure"]
         assert 'resources: ["secrets"], verbs: ["create"]' in found["cure"]
 
     def test_doctor_says_that_the_cluster_is_away(
@@ -194,9 +192,9 @@ class TestOnACluster:
         with eks_cluster("gpus", behind, moto, folder, {ME: entry}) as eks:
             monkeypatch.setenv("AWS_ENDPOINT_URL_EKS", eks.api)
             monkeypatch.setattr(wire, "_clients", lambda: aws)
-            where, missing = wire.cluster({"SLIPWAY_KUBERNETES_CLUSTER": "eks:gpus"}).examined("default")
-        assert where.startswith("v1.20.2 at https://127.0.0.1:")
-        assert missing == []
+            entered = wire.cluster({"SLIPWAY_KUBERNETES_CLUSTER": "eks:gpus"})
+            assert entered.version().startswith("v1.20.2 at https://127.0.0.1:")
+            assert entered.missing_rights("default", [("kubeflow.org/v1", "PyTorchJob")]) == []
 
 
 class TestResources:

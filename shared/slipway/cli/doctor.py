@@ -18,8 +18,9 @@ from slipway.cli import instance
 from slipway.cli.finding import SHOWN, Finding, Verdict, some
 from slipway.cli.promises import promises
 from slipway.errors import Invalid, SlipwayError
-from slipway.model import State
+from slipway.model import Queue, State
 from slipway.ports import Ports
+from slipway.wire_kubernetes import OneCluster
 
 LITTLE_DISK = 2 << 30
 NO_DISK = 100 << 20
@@ -151,22 +152,36 @@ def _engine(ports: Ports) -> Finding:
 def _clusters(ports: Ports) -> Iterator[Finding]:
     """Of the cluster, where a queue needs one: whether it answers, and allows what runs take in each namespace."""
     queues = [queue for queue in ports.store.queues() if queue.resource == "kubernetes"]
-    namespaces: dict[str, list[str]] = {}
+    if not queues:
+        return
+    try:
+        cluster = wire.cluster()
+        yield Finding("kubernetes", Verdict.OK, cluster.version())
+    except SlipwayError as error:
+        users = some([str(queue.key) for queue in queues])
+        yield Finding("kubernetes", Verdict.BROKEN, f"{error.message}; needed by queue {users}")
+        return
+    namespaces: dict[str, list[Queue]] = {}
     for queue in queues:
         given = (queue.config.get("metadata") or {}).get("namespace") or queue.config.get("namespace")
-        namespaces.setdefault(str(given or ports.around.cluster.namespace), []).append(str(queue.key))
-    for namespace, users in namespaces.items():
-        check = f"namespace {namespace}"
-        try:
-            where, missing = wire.cluster().examined(namespace)
-        except SlipwayError as error:
-            yield Finding("kubernetes", Verdict.BROKEN, f"{error.message}; needed by queue {some(users)}")
-            return
-        if missing:
-            cure = f"Add to a Role there: {'; '.join(missing)}"
-            yield Finding(check, Verdict.BROKEN, f"not all is allowed that queue {some(users)} needs", cure)
-        else:
-            yield Finding(check, Verdict.OK, f"Kubernetes {where}, all is allowed that runs need")
+        namespaces.setdefault(str(given or ports.around.cluster.namespace), []).append(queue)
+    for namespace, its in namespaces.items():
+        yield _allowed(cluster, namespace, its)
+
+
+def _allowed(cluster: OneCluster, namespace: str, queues: list[Queue]) -> Finding:
+    check, users = f"namespace {namespace}", some([str(queue.key) for queue in queues])
+    kinds = {
+        (str(queue.config.get("apiVersion") or "batch/v1"), str(queue.config.get("kind") or "Job")) for queue in queues
+    }
+    try:
+        missing = cluster.missing_rights(namespace, sorted(kinds))
+    except SlipwayError as error:
+        return Finding(check, Verdict.BROKEN, f"{error.message}; needed by queue {users}")
+    if missing:
+        cure = f"Add to a Role there: {'; '.join(missing)}"
+        return Finding(check, Verdict.BROKEN, f"not all is allowed that queue {users} needs", cure)
+    return Finding(check, Verdict.OK, "all is allowed that runs need")
 
 
 def _workers(home: Path, ports: Ports) -> Finding:

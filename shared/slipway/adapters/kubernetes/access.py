@@ -130,9 +130,18 @@ def _access(known: Configuration, namespace: str | None) -> Access:
         basic=_basic(known),
         verify=bool(known.verify_ssl),
         server_name=known.tls_server_name or None,
-        proxy=known.proxy or None,
+        proxy=_proxy(known),
         namespace=namespace,
     )
+
+
+def _proxy(known: Configuration) -> str | None:
+    """None also where `no_proxy` has the server."""
+    from kubernetes.client.rest import should_bypass_proxies
+
+    if not known.proxy or should_bypass_proxies(str(known.host), known.no_proxy or ""):
+        return None
+    return str(known.proxy)
 
 
 def _basic(known: Configuration) -> str | None:

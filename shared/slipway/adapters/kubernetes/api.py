@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from slipway.adapters.kubernetes.access import Access
 from slipway.adapters.kubernetes.failures import of_answer, of_connection
+from slipway.errors import Refused
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager
@@ -79,7 +80,7 @@ class Api:
         answer = self._send("GET", path, doing, query=query, stream=True, read_timeout=silence)
         try:
             if answer.status >= 400:
-                raise of_answer(doing, answer.status, answer.read(), answer.headers.get("Retry-After"))
+                raise of_answer(doing, answer.status, _body(answer, doing), answer.headers.get("Retry-After"))
             yield Stream(answer, doing)
         finally:
             answer.close()
@@ -118,29 +119,36 @@ class Api:
         read_timeout: float | None = None,
     ) -> BaseHTTPResponse:
         from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
-        from urllib3.util import Timeout
+        from urllib3.util import Retry, Timeout
 
         url = f"{self.access.server}{path}"
         if query:
             url = f"{url}?{urlencode(query)}"
         known = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "slipway"}
+        # A connection that was kept may have been cut meanwhile: to look again does no harm.
+        again = Retry(total=1, connect=0, redirect=0, status=0, other=0) if verb == "GET" and not stream else False
+        slow = Timeout(connect=self._timeout, read=read_timeout)
         try:
             return self._pool.request(
                 verb,
                 url,
                 body=None if body is None else json.dumps(body).encode(),
                 headers={**known, **self._proof(), **(headers or {})},
-                timeout=Timeout(connect=self._timeout, read=read_timeout or self._timeout),
+                timeout=slow if stream else Timeout(total=self._timeout),
                 preload_content=not stream,
                 redirect=False,
-                retries=False,
+                retries=again,
             )
         except HTTPError as error:
-            sent = not isinstance(error, NewConnectionError | ConnectTimeoutError)
+            cause = getattr(error, "reason", error)
+            sent = not isinstance(cause, NewConnectionError | ConnectTimeoutError)
             raise of_connection(doing, self.access.server, error, sent=sent) from error
 
     def _proof(self) -> dict[str, str]:
-        token = self.access.token()
+        try:
+            token = self.access.token()
+        except OSError as error:
+            raise Refused(f"the token for {self.access.server} cannot be read: {error}") from error
         if token:
             return {"Authorization": f"Bearer {token}"}
         return {"Authorization": self.access.basic} if self.access.basic else {}
@@ -161,6 +169,8 @@ class Api:
         context = ssl.create_default_context(cafile=to.authority_file, cadata=to.authority)
         # Left to urllib3, which does it itself then: its 1.26 gives ssl no name where the server is an IP address.
         context.check_hostname = False
+        # Python 3.13 wants of a certificate authority what those of many clusters (EKS's) have not.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if not to.verify:
             context.verify_mode = ssl.CERT_NONE
         if to.certificate_file:
@@ -169,6 +179,15 @@ class Api:
         if to.server_name:
             settings |= {"server_hostname": to.server_name, "assert_hostname": to.server_name}
         return ProxyManager(to.proxy, **settings) if to.proxy else PoolManager(**settings)
+
+
+def _body(answer: BaseHTTPResponse, doing: str) -> bytes:
+    from urllib3.exceptions import HTTPError
+
+    try:
+        return bytes(answer.read())
+    except HTTPError as error:
+        raise of_connection(doing, "the server", error) from error
 
 
 class Stream:

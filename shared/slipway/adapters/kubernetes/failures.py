@@ -53,7 +53,8 @@ def of_answer(
     words = f"cannot {doing}: {said}"
     match code:
         case 401:
-            return Forbidden(f"{words}. {_SIGN_IN}")
+            # Also of a server whose own way to ask who we are does not answer: EKS and AKS ask elsewhere.
+            return Refused(f"{words}. {_SIGN_IN}", 60.0)
         case 403 if QUOTA in said:
             return Refused(words, wait)
         case 403 if "being terminated" in said:

@@ -107,7 +107,7 @@ class Finder:
         namespace = body["metadata"]["namespace"]
         for each in body["metadata"].get("ownerReferences") or []:
             with suppress(Invalid):  # of the whole cluster, as a pod's Node may be
-                yield f"{self._kinds.find(each['apiVersion'], each['kind']).collection(namespace)}/{each['name']}"
+                yield self._kinds.find(each["apiVersion"], each["kind"]).path(namespace, each["name"])
 
     def _runs_above(self, path: str) -> Iterator[tuple[str, Body]]:
         """What has our labels among an owner of pods and its owners: an operator may put Jobs between."""
@@ -124,7 +124,7 @@ def selector_of(run: RunRef) -> str:
 
 
 def path_of(kind: Kind, body: Body) -> str:
-    return f"{kind.collection(body['metadata']['namespace'])}/{body['metadata']['name']}"
+    return kind.path(body["metadata"]["namespace"], body["metadata"]["name"])
 
 
 def labelled(body: Body) -> RunRef | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from slipway.adapters.kubernetes.api import Api
 from slipway.errors import Invalid, NotFound, Problem, nearest
@@ -38,7 +40,11 @@ class Kind:
     def collection(self, namespace: str | None) -> str:
         """The path of its objects in a namespace; None for those of all namespaces."""
         root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
-        return f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
+        return f"{root}/namespaces/{quote(namespace, safe='')}/{self.plural}" if namespace else f"{root}/{self.plural}"
+
+    def path(self, namespace: str, name: str) -> str:
+        """Of one object."""
+        return f"{self.collection(namespace)}/{quote(name, safe='')}"
 
 
 JOB = Kind("batch/v1", "Job", "jobs")
@@ -46,6 +52,8 @@ POD = Kind("v1", "Pod", "pods")
 SECRET = Kind("v1", "Secret", "secrets")
 EVENT = Kind("v1", "Event", "events")
 SERVICE = Kind("v1", "Service", "services")
+_API_VERSION = re.compile(r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?v[0-9][a-z0-9]*")
+"""It becomes part of a path, and a submitter may have written it."""
 _KNOWN = {(each.api_version, each.kind): each for each in (JOB, POD, SECRET, EVENT, SERVICE)}
 
 
@@ -60,6 +68,9 @@ class Kinds:
 
     def find(self, api_version: str, kind: str) -> Kind:
         """Raises Invalid for a kind that the cluster does not have, and for one whose objects are in no namespace."""
+        if not _API_VERSION.fullmatch(api_version):
+            fix = "Write batch/v1, or kubeflow.org/v1."
+            raise Invalid(Problem("resource_args.apiVersion", "is no version of an API group", api_version, fix))
         with self._lock:
             known = self._known.get((api_version, kind))
         return known or self._discovered(api_version, kind)

@@ -13,7 +13,7 @@ from typing import Any
 
 from slipway.adapters.kubernetes.api import Api
 from slipway.adapters.kubernetes.kinds import SECRET, Kinds
-from slipway.errors import AlreadyExists, Invalid, Permanent, Problem
+from slipway.errors import AlreadyExists, Invalid, Permanent, Problem, Refused
 from slipway.model import RunRef
 from slipway.render.kubernetes import ATTEMPT_LABEL, ITEM_LABEL
 
@@ -68,25 +68,33 @@ def make_secret(api: Api, run: RunRef, namespace: str, values: Mapping[str, str]
 def make_service(
     api: Api, kinds: Kinds, run: RunRef, service: Mapping[str, Any], owned_by: Mapping[str, Any], field: str
 ) -> None:
-    """An object beside the run. One that is there already is this run's, or AlreadyExists is raised."""
+    """An object beside the run. One that is there already is this run's, or AlreadyExists is raised; one of an earlier
+    attempt, which goes when that one's object does, is removed, and Refused raised until it is gone."""
     kind = kinds.find(str(service.get("apiVersion") or "v1"), str(service.get("kind")))
-    namespace, name = service["metadata"]["namespace"], service["metadata"].get("name")
+    namespace, name = service["metadata"]["namespace"], str(service["metadata"].get("name"))
     metadata = {**service["metadata"], "ownerReferences": [owner(owned_by)]}
     doing = f"make the {kind.kind} {namespace}/{name} beside the run"
     try:
         api.create(kind.collection(namespace), {**service, "metadata": metadata}, doing, field=field)
     except AlreadyExists:
-        found = api.get(f"{kind.collection(namespace)}/{name}", doing)
-        if not is_of(found, run):
-            cure = "Give it another name, or one with ${run_id} in it"
-            raise AlreadyExists(
-                f"a {kind.kind} named {namespace}/{name} exists and is not this run's. {cure}"
-            ) from None
+        found = api.get(kind.path(namespace, name), doing)
+        if is_of(found, run):
+            return
+        if _item_of(found) == run.item_id:
+            uid = found["metadata"]["uid"]
+            api.delete(kind.path(namespace, name), doing, preconditions={"uid": uid})
+            raise Refused(f"the {kind.kind} {namespace}/{name} of an earlier attempt is being removed", 10.0) from None
+        cure = "Give it another name, or one with ${run_id} in it"
+        raise AlreadyExists(f"a {kind.kind} named {namespace}/{name} exists and is not this run's. {cure}") from None
 
 
 def is_of(body: Mapping[str, Any], run: RunRef) -> bool:
     labels = (body.get("metadata") or {}).get("labels") or {}
     return (labels.get(ITEM_LABEL), labels.get(ATTEMPT_LABEL)) == (run.item_id, str(run.attempt))
+
+
+def _item_of(body: Mapping[str, Any]) -> str | None:
+    return ((body.get("metadata") or {}).get("labels") or {}).get(ITEM_LABEL)
 
 
 def _labels(run: RunRef) -> dict[str, str]:

@@ -8,33 +8,42 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from slipway.adapters.kubernetes.api import Api, Stream
 from slipway.adapters.kubernetes.kinds import POD
-from slipway.errors import Invalid, NotFound, SlipwayError, Temporary
+from slipway.errors import Invalid, NotFound, Permanent, SlipwayError, Temporary
 
 Pod = Mapping[str, Any]
 LARGEST = 16 << 20
-"""Bytes of each container's log that are kept for when its pod is gone."""
+"""Bytes of a run's log that are kept for when its pods are gone."""
+MOST_LINES = 20_000
+"""Of each container's end, likewise."""
 SILENCE = 300.0
 """Seconds that a followed container may say nothing, before its log is asked for anew."""
+PATIENCE = 10.0
+"""Seconds that the API server may take to give more of a log that is there."""
 PAUSE = 1.0
 """Seconds between two looks for pods that have begun since."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Container:
+    """One start of a container."""
+
     namespace: str
     pod: str
     name: str
-    previous: bool = False
-    """The one before the last start: what ended, and was started again."""
+    restart: int
+    """How often it had been started before."""
+    previous: bool = field(default=False, compare=False)
+    """It has ended, and was started again since. The kubelet keeps one such log."""
 
     @property
     def path(self) -> str:
-        return f"{POD.collection(self.namespace)}/{self.pod}/log"
+        return f"{POD.path(self.namespace, self.pod)}/log"
 
     @property
     def query(self) -> dict[str, str]:
@@ -54,11 +63,22 @@ def lines(api: Api, pods: Sequence[Pod]) -> Iterator[str]:
             yield _marked(line, each, several=several)
 
 
-def whole(api: Api, pods: Sequence[Pod]) -> bytes:
-    """The same as a text, at most LARGEST bytes of each container."""
+def ending(api: Api, pods: Sequence[Pod]) -> bytes:
+    """The same as a text, where it is long the end of it: of each container, and of all together. What one container
+    does not give keeps nothing of the others from being kept."""
     several = _several(pods)
-    told = [_marked(line, each, several=several) for each in _begun(pods) for line in _read(api, each, LARGEST)]
-    return "".join(f"{line}\n" for line in told).encode()
+    pieces: list[bytes] = []
+    room = LARGEST
+    for each in _begun(pods):
+        told: list[str] = []
+        with suppress(Permanent, Temporary):
+            read = _read(api, each, tailLines=str(MOST_LINES), limitBytes=str(LARGEST))
+            told += (_marked(line, each, several=several) for line in read)
+        pieces.append("".join(f"{line}\n" for line in told).encode()[-room:])
+        room -= len(pieces[-1])
+        if not room:
+            break
+    return b"".join(pieces)
 
 
 def followed(api: Api, pods: Callable[[], Sequence[Pod]], over: Callable[[], bool]) -> Iterator[str]:
@@ -126,6 +146,11 @@ class _Following:
         if self._closed.is_set():
             stream.cut()
 
+    def _lines(self, container: _Container) -> Iterator[str]:
+        if container.previous:
+            return _read(self._api, container)
+        return _read(self._api, container, silence=SILENCE, opened=self._opened, follow="true")
+
     def _taken(self, each: str | SlipwayError | None) -> Iterator[str]:
         if each is None:
             self.busy -= 1
@@ -140,9 +165,7 @@ class _Following:
         try:
             while not self._closed.is_set():
                 try:
-                    for number, line in enumerate(
-                        _read(self._api, container, follow=not container.previous, opened=self._opened)
-                    ):
+                    for number, line in enumerate(self._lines(container)):
                         if self._closed.is_set():
                             return
                         if number >= read:
@@ -159,31 +182,38 @@ class _Following:
 
 
 def _begun(pods: Sequence[Pod]) -> list[_Container]:
+    """Every start of which there is a log, in their order. Of init containers those that failed: what prepares a run
+    has nothing to say when all is well."""
     found = []
     for pod in pods:
-        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
-        for status in (pod.get("status") or {}).get("containerStatuses") or []:
-            state = status.get("state") or {}
-            if status.get("restartCount"):
-                found.append(_Container(namespace, name, status["name"], previous=True))
+        namespace, name, status = pod["metadata"]["namespace"], pod["metadata"]["name"], pod.get("status") or {}
+        failed = [each for each in status.get("initContainerStatuses") or [] if _failed(each)]
+        for each in (*failed, *(status.get("containerStatuses") or [])):
+            state, restarts = each.get("state") or {}, int(each.get("restartCount") or 0)
+            if restarts:
+                found.append(_Container(namespace, name, each["name"], restarts - 1, previous=True))
             if state.get("running") or state.get("terminated"):
-                found.append(_Container(namespace, name, status["name"]))
+                found.append(_Container(namespace, name, each["name"], restarts))
     return found
+
+
+def _failed(status: Mapping[str, Any]) -> bool:
+    states = [(status.get(which) or {}).get("terminated") or {} for which in ("state", "lastState")]
+    return any(each.get("exitCode") for each in states)
 
 
 def _read(
     api: Api,
     container: _Container,
-    largest: int | None = None,
     *,
-    follow: bool = False,
+    silence: float = PATIENCE,
     opened: Callable[[Stream], None] = lambda _: None,
+    **query: str,
 ) -> Iterator[str]:
     """Nothing of a container whose log is gone with it."""
-    query = {**container.query, **({"limitBytes": str(largest)} if largest else {})}
-    query |= {"follow": "true"} if follow else {}
     try:
-        with api.stream(container.path, container.doing, silence=SILENCE, **query) as read:
+        asked = {**container.query, **query}
+        with api.stream(container.path, container.doing, silence=silence, **asked) as read:
             opened(read)
             for line in read:
                 yield line.decode(errors="replace").removesuffix("\r")

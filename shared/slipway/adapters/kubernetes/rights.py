@@ -6,9 +6,10 @@ https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from slipway.adapters.kubernetes.api import Api
+from slipway.adapters.kubernetes.kinds import Kind
 
 RUNS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("batch", "jobs"): ("create", "get", "list", "delete", "watch"),
@@ -21,11 +22,23 @@ RUNS: Mapping[tuple[str, str], tuple[str, ...]] = {
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
-def missing(api: Api, namespace: str) -> Sequence[str]:
-    """The rules that a Role in this namespace lacks, each ready to be pasted."""
+DISPENSABLE = frozenset({("events", "list"), ("jobs", "watch"), ("pods", "watch")})
+"""Without these less is told, or later."""
+OF_A_KIND = ("create", "get", "list", "delete", "watch")
+
+
+def missing(api: Api, namespace: str, kinds: Iterable[Kind] = (), *, secrets: bool = True) -> Sequence[str]:
+    """The rules that a Role in this namespace lacks, each ready to be pasted. `kinds` are what its queues start beside
+    Jobs; `secrets`: runs get Secrets of their own."""
+    needed = {key: verbs for key, verbs in RUNS.items() if secrets or key[1] != "secrets"}
+    needed |= {(kind.api_version.rpartition("/")[0], kind.plural): OF_A_KIND for kind in kinds}
     found = []
-    for (group, resource), verbs in RUNS.items():
-        lacking = [verb for verb in verbs if not _allowed(api, namespace, group, resource, verb)]
+    for (group, resource), verbs in needed.items():
+        lacking = [
+            verb
+            for verb in verbs
+            if (resource, verb) not in DISPENSABLE and not _allowed(api, namespace, group, resource, verb)
+        ]
         if lacking:
             words = ", ".join(f'"{verb}"' for verb in lacking)
             found.append(f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{words}]}}')

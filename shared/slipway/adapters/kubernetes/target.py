@@ -7,9 +7,9 @@ labels say: a name may be somebody else's, and the queue's config may choose it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,20 +17,17 @@ from typing import Any
 from slipway.adapters.kubernetes import pod_logs
 from slipway.adapters.kubernetes.api import Api
 from slipway.adapters.kubernetes.finding import ANY, Finder, Place, labelled, path_of, selector_of
-from slipway.adapters.kubernetes.kinds import Kind, Kinds
+from slipway.adapters.kubernetes.kinds import Kinds
 from slipway.adapters.kubernetes.owned import check_size, is_of, make_secret, make_service
-from slipway.errors import AlreadyExists, Forbidden, Invalid, NotFound, Permanent, Problem, Refused, Temporary
+from slipway.adapters.kubernetes.telling import Telling, remembering
+from slipway.errors import AlreadyExists, Invalid, NotFound, Permanent, Problem, Refused, Temporary
 from slipway.model import Launch, RunPhase, RunRef, RunStatus
 from slipway.ports import Blobs, Secrets
 from slipway.render import kubernetes as manifests
 from slipway.render.surroundings import Cluster
-from slipway.status.kubernetes import of_events, run_status
-from slipway.status.pods import DISRUPTIONS
+from slipway.status.kubernetes import run_status
 
 Body = Mapping[str, Any]
-_REFERENCES = "slipway.secrets"
-"""An annotation: which of the deployment's secrets a run was given, by name."""
-HIDDEN = "***"
 _OVER = frozenset({RunPhase.FINISHED, RunPhase.FAILED, RunPhase.STOPPED, RunPhase.PREEMPTED})
 
 
@@ -38,9 +35,8 @@ class KubernetesTarget:
     """Safe for use by several threads.
 
     `cluster` says what the queue's config leaves open. Runs are looked for in `namespaces`, where none is named in all
-    that may be listed. `archive` keeps the log of a run that is over for when its pods are gone. `told` hears of the
-    kinds of objects that are started. `look_again` is as of the port: it must be shorter than a finished Job stays
-    (S16: 60 s), or its end is known from its events only.
+    that may be listed. `archive` keeps the log of a run that is over for when its pods are gone. `look_again` is as of
+    the port: it must be shorter than a finished Job stays (S16: 60 s), or its end is known from its events only.
     """
 
     start_lease = 60.0
@@ -53,28 +49,27 @@ class KubernetesTarget:
         *,
         namespaces: Sequence[str] = (),
         archive: Blobs | None = None,
-        told: Callable[[Kind], None] = lambda _: None,
         look_again: float = 30.0,
     ) -> None:
         self._api = api
         self._cluster = cluster
         self._secrets = secrets
         self._archive = archive
-        self._tell_kind = told
         self.look_again = look_again
         self._kinds = Kinds(api)
         self._finder = Finder(api, self._kinds, namespaces, cluster.namespace)
+        self._telling = Telling(self._finder, secrets)
 
     def start(self, launch: Launch) -> RunStatus:
+        begun = time.monotonic()
         values, missing = self._values(launch)
         own = launch if self._cluster.secret is not None else replace(launch, secrets=dict.fromkeys(values, ""))
-        body = _remembering(manifests.manifest(own, self._cluster), [launch.secrets[name] for name in values])
+        body = remembering(manifests.manifest(own, self._cluster), [launch.secrets[name] for name in values])
         services = [
             manifests.service(each, own, self._cluster, f"additional_services[{index}].config")
             for index, each in enumerate(launch.services)
         ]
         kind = self._kinds.find(str(body["apiVersion"]), str(body["kind"]))
-        self._tell_kind(kind)
         try:
             made = self._api.create(
                 kind.collection(body["metadata"]["namespace"]), body, f"start the {kind.kind} {_named(body)}"
@@ -85,6 +80,9 @@ class KubernetesTarget:
             raise _missing_namespace(body, error) from error
         place = Place(path_of(kind, body), made["metadata"]["uid"])
         if not self._completed(place, made, launch.run, services, values):
+            if time.monotonic() - begun > self.start_lease / 2:
+                # Another may have adopted the object meanwhile, and made the Secret.
+                raise Temporary(f"the start of {place.path} took so long that another may have made it whole")
             # Of an earlier object of this name: the garbage collector takes it, or it is somebody else's.
             self._delete(place)
             said = f"a Secret named {place.namespace}/{launch.run.name} exists and is not this run's"
@@ -94,9 +92,11 @@ class KubernetesTarget:
     def status(self, run: RunRef) -> RunStatus:
         found = self._found(run)
         if found is None:
-            return RunStatus(RunPhase.ABSENT) if run.backend_id is None else self._gone(Place.of(run.backend_id))
+            return (
+                RunStatus(RunPhase.ABSENT) if run.backend_id is None else self._telling.gone(Place.of(run.backend_id))
+            )
         place, body = found
-        status = self._discreet(self._told(place, body, run), body)
+        status = self._telling.told(place, body, run)
         if run.backend_id is None and status.phase is RunPhase.STARTING and not _ending(body):
             # Nobody heard of its start's end: what belongs to it may be missing. To start it again makes it whole.
             return RunStatus(RunPhase.ABSENT, "it was begun, and its start has not come to an end")
@@ -114,7 +114,8 @@ class KubernetesTarget:
 
     def stop(self, run: RunRef) -> None:
         found = self._found(run)
-        if found is not None and run_status(found[1]).phase not in _OVER:
+        if found is not None and run_status(found[1]).phase not in _OVER and not _ending(found[1]):
+            self._keep_log(found[0], run)
             self._delete(found[0])
 
     def logs(self, run: RunRef, follow: bool = False) -> Iterator[str]:
@@ -143,15 +144,18 @@ class KubernetesTarget:
 
     def _adopted(self, path: str, run: RunRef, services: Sequence[Body], values: Mapping[str, str]) -> RunStatus:
         """Ours where an earlier call of `start` took effect, although nobody heard of it."""
-        body = self._looked_at(path)
-        if body is None:
-            raise Temporary(f"{path} was there a moment ago, and is gone now", retry_after=5.0)
-        if not is_of(body, run):
-            cure = "Leave metadata.name out of the queue's config, or put ${run_id} in it"
-            raise AlreadyExists(f"a {body.get('kind')} named {_named(body)} exists and is not this run's. {cure}")
-        place = Place(path, body["metadata"]["uid"])
-        status = self._discreet(self._told(place, body, run), body)
-        if status.phase not in _OVER and not _ending(body):
+        with _known_to_be_there():
+            body = self._looked_at(path)
+            if body is None:
+                raise Temporary(f"{path} was there a moment ago, and is gone now", retry_after=5.0)
+            if not is_of(body, run):
+                cure = "Leave metadata.name out of the queue's config, or put ${run_id} in it"
+                raise AlreadyExists(f"a {body.get('kind')} named {_named(body)} exists and is not this run's. {cure}")
+            place = Place(path, body["metadata"]["uid"])
+            status = self._telling.told(place, body, run)
+        if status.phase not in _OVER:
+            if _ending(body):
+                raise Refused(f"{path} of an earlier start is being removed", retry_after=10.0)
             self._completed(place, body, run, services, values)
         return replace(status, backend_id=str(place))
 
@@ -189,48 +193,9 @@ class KubernetesTarget:
         except NotFound:
             return None
 
-    def _told(self, place: Place, body: Body, run: RunRef) -> RunStatus:
-        """Pods are asked where the object itself does not tell all: why it waits, and why it failed."""
-        status = run_status(body)
-        if status.phase is RunPhase.FINISHED:
-            return status
-        try:
-            pods = self._finder.pods(place.namespace, run)
-        except Forbidden as error:
-            # What is known without them is worth more than nothing.
-            return status if status.phase in _OVER else replace(status, trouble=error.message)
-        return run_status(body, pods, self._events(place, status, pods))
-
-    def _discreet(self, status: RunStatus, body: Body) -> RunStatus:
-        """A container's last words may be its reason (`terminationMessagePolicy`), and have a secret in them."""
-        reason = status.reason
-        for reference in json.loads((body["metadata"].get("annotations") or {}).get(_REFERENCES) or "[]"):
-            if reason and (value := self._secrets.get(reference)):
-                reason = reason.replace(value, HIDDEN)
-        return status if reason == status.reason else replace(status, reason=reason)
-
-    def _events(self, place: Place, status: RunStatus, pods: Sequence[Body]) -> list[Body]:
-        """Those that tell what no status does: of pods that are gone, of pods that cannot be made, of a pod that is on
-        its node and does not begin."""
-        if status.phase is RunPhase.FAILED:
-            return [] if pods else self._disruptions(place)
-        if not pods:
-            return self._finder.events(place.namespace, **{"involvedObject.uid": place.uid})
-        stuck = [pod for pod in pods if pod["status"].get("phase") == "Pending" and pod["spec"].get("nodeName")]
-        about = {"involvedObject.uid": stuck[0]["metadata"]["uid"]} if stuck else None
-        return self._finder.events(place.namespace, **about) if about else []
-
-    def _disruptions(self, place: Place) -> list[Body]:
-        """A preempted pod is deleted, and its Job says no more than that it failed."""
-        found = [each for reason in DISRUPTIONS for each in self._finder.events(place.namespace, reason=reason)]
-        return [each for each in found if str(each["involvedObject"].get("name")).startswith(f"{place.name}-")]
-
-    def _gone(self, place: Place) -> RunStatus:
-        events = self._finder.events(place.namespace, **{"involvedObject.uid": place.uid})
-        return replace(of_events(events), backend_id=str(place))
-
     def _over(self, run: RunRef) -> bool:
-        return self.status(run).phase not in (RunPhase.STARTING, RunPhase.RUNNING)
+        found = self._found(run)
+        return found is None or run_status(found[1]).phase in _OVER
 
     # --- ending
 
@@ -247,20 +212,20 @@ class KubernetesTarget:
         if self._archive is not None:
             with suppress(Permanent, Temporary):
                 if pods := self._finder.pods(place.namespace, run):
-                    self._archive.put(_log_key(run), pod_logs.whole(self._api, pods))
+                    self._archive.put(_log_key(run), pod_logs.ending(self._api, pods))
 
     def _kept_log(self, run: RunRef) -> Iterator[str]:
         kept = None if self._archive is None else self._archive.get(_log_key(run))
         return iter(() if kept is None else kept.decode(errors="replace").splitlines())
 
 
-def _remembering(body: dict[str, Any], references: Sequence[str]) -> dict[str, Any]:
-    """The object, with the names of the secrets whose values its run gets."""
-    if references:
-        metadata = body["metadata"]
-        told = {**(metadata.get("annotations") or {}), _REFERENCES: json.dumps(sorted(references))}
-        body["metadata"] = {**metadata, "annotations": told}
-    return body
+@contextmanager
+def _known_to_be_there() -> Iterator[None]:
+    """ "Not now" is said of what was not begun. To look at what is there already may fail, and no more."""
+    try:
+        yield
+    except Refused as refusal:
+        raise Temporary(refusal.message, refusal.retry_after) from refusal
 
 
 def _log_key(run: RunRef) -> str:

@@ -11,6 +11,7 @@ import json
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from slipway.adapters.kubernetes.api import Api, Stream
 from slipway.adapters.kubernetes.build_jobs import IMAGE, IMAGE_LABEL
 from slipway.adapters.kubernetes.failures import Vanished, of_answer
 from slipway.adapters.kubernetes.finding import ANY
-from slipway.adapters.kubernetes.kinds import JOB, POD, Kind
+from slipway.adapters.kubernetes.kinds import JOB, POD, Kind, Kinds
 from slipway.errors import Forbidden, SlipwayError
 from slipway.model import Changed
 from slipway.render.kubernetes import ITEM_LABEL
@@ -49,19 +50,30 @@ class KubernetesWatcher:
         self._lock = threading.Lock()
         self._api: Api | None = None
         self._watches: list[_Watch] = []
+        self._kinds: Kinds | None = None
+        self._owners: set[tuple[str, str]] = set()
         self._watched: set[_Subject] = set()
 
     def begin(self, api: Api) -> None:
         """Done twice it is done once."""
         with self._lock:
-            self._api = self._api or api
+            if self._api is None:
+                self._api, self._kinds = api, Kinds(api)
         for kind in (JOB, POD):
-            self.watch(kind)
+            self._watch(kind)
 
-    def watch(self, kind: Kind) -> None:
-        """Objects of this kind too: an operator's verdict comes after the end of its pods."""
+    def _watch(self, kind: Kind) -> None:
         for namespace in self._namespaces:
             self._begin(_Subject(kind, namespace, ANY, _of_run))
+
+    def _owned_by(self, api_version: str, kind: str) -> None:
+        """Whoever owns pods is watched too: an operator's verdict comes after the end of its pods."""
+        with self._lock:
+            if self._kinds is None or (api_version, kind) in self._owners:
+                return
+            self._owners.add((api_version, kind))
+        with suppress(SlipwayError):
+            self._watch(self._kinds.find(api_version, kind))
 
     def watch_builds(self, namespace: str) -> None:
         """The Jobs of builds there, too."""
@@ -72,7 +84,9 @@ class KubernetesWatcher:
             if self._api is None or subject in self._watched or self._closed.is_set():
                 return
             self._watched.add(subject)
-            watch = _Watch(self._api, subject, self._default, self._changes, self._closed, self._patience)
+            watch = _Watch(
+                self._api, subject, self._default, self._changes, self._closed, self._patience, self._owned_by
+            )
             self._watches.append(watch)
         watch.thread.start()
 
@@ -99,7 +113,7 @@ def _of_run(body: Body) -> Changed:
 
 
 def _of_build(body: Body) -> Changed:
-    return Changed(image=body["metadata"]["annotations"][IMAGE])
+    return Changed(image=(body["metadata"].get("annotations") or {}).get(IMAGE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +138,7 @@ class _Watch:
         changes: queue.SimpleQueue[Changed | None],
         closed: threading.Event,
         patience: float,
+        owned_by: Callable[[str, str], None],
     ) -> None:
         self._api = api
         self._subject = subject
@@ -133,6 +148,7 @@ class _Watch:
         self._changes = changes
         self._closed = closed
         self._patience = patience
+        self._owned_by = owned_by
         self._version: str | None = None
         self._known: dict[str, tuple[Changed, str]] | None = None
         """uid → what it is to tell, and what was seen of it last; None before the first look."""
@@ -149,10 +165,15 @@ class _Watch:
             try:
                 if self._version is None:
                     self._list()
+                begun = time.monotonic()
                 self._listen()
+                if time.monotonic() - begun < self._patience:
+                    # A server that ends every watch at once is not asked without a pause.
+                    self._closed.wait(self._patience)
                 wait = self._patience
             except Vanished:
                 self._version = None
+                self._closed.wait(self._patience)
             except Forbidden as error:
                 if self._namespace is None:
                     self._namespace = self._default
@@ -160,9 +181,12 @@ class _Watch:
                 wait = self._failed(error, wait)
             except SlipwayError as error:
                 wait = self._failed(error, wait)
+            except Exception as error:
+                # A line that is cut short, say. The thread is for as long as the process is.
+                wait = self._failed(error, wait)
 
-    def _failed(self, error: SlipwayError, wait: float) -> float:
-        _log.warning("no events of %s: %s", self._kind.plural, error.message)
+    def _failed(self, error: Exception, wait: float) -> float:
+        _log.warning("no events of %s: %s", self._kind.plural, error)
         self._closed.wait(wait)
         return min(wait * 2, 60.0)
 
@@ -220,6 +244,9 @@ class _Watch:
             self._changes.put(now[0])
 
     def _seen(self, body: Body) -> tuple[Changed, str]:
+        if self._kind is POD:
+            for owner in body["metadata"].get("ownerReferences") or []:
+                self._owned_by(owner["apiVersion"], owner["kind"])
         return self._subject.told(body), _state(body)
 
 
