@@ -49,6 +49,8 @@ class Settings:
     """The EKS cluster, in this account and region, that runs of the resource `kubernetes`; None where there is none."""
     namespace: str = "default"
     """Where runs go on it whose queue names no namespace."""
+    namespaces: tuple[str, ...] = ()
+    """All of them where runs are looked for; none: wherever they may be listed."""
     base_url: str | None = None
     """The W&B server that runs report to; None is W&B's own default."""
     private_addresses: bool = False
@@ -88,6 +90,7 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         destination=environ.get("SLIPWAY_DESTINATION") or None,
         cluster=environ.get("SLIPWAY_EKS_CLUSTER") or None,
         namespace=environ.get("SLIPWAY_KUBERNETES_NAMESPACE") or "default",
+        namespaces=_namespaces(environ),
         base_url=environ.get("WANDB_BASE_URL") or None,
         private_addresses=environ.get("SLIPWAY_PRIVATE_ADDRESSES") == "true",
         insecure_git=environ.get("SLIPWAY_INSECURE_GIT") == "true",
@@ -163,7 +166,9 @@ def _kubernetes(settings: Settings, clients: Any, cluster: Cluster, secrets: Any
     api = load("slipway.adapters.kubernetes.api:Api")(access, timeout=CLUSTER_TIMEOUT)
     # A pod's log goes with it. Beside the payloads of items it is kept as long as they are.
     archive = load("slipway.adapters.aws.blobs:S3Blobs")(clients, settings.bucket, "items/")
-    return load("slipway.adapters.kubernetes.target:KubernetesTarget")(api, cluster, secrets, archive=archive)
+    return load("slipway.adapters.kubernetes.target:KubernetesTarget")(
+        api, cluster, secrets, namespaces=settings.namespaces, archive=archive
+    )
 
 
 def _codebuild(settings: Settings, clients: Any, blobs: Any, destination: str | None) -> Any:
@@ -179,6 +184,13 @@ def _codebuild(settings: Settings, clients: Any, blobs: Any, destination: str | 
         create_repository=partial(load("slipway.adapters.aws.ecr:ensure_repository"), clients),
         also=own,
     )
+
+
+def _namespaces(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The one where runs go by default is always among them."""
+    named = [each.strip() for each in environ.get("SLIPWAY_KUBERNETES_NAMESPACES", "").split(",") if each.strip()]
+    own = environ.get("SLIPWAY_KUBERNETES_NAMESPACE") or "default"
+    return tuple(dict.fromkeys((own, *named))) if named else ()
 
 
 def _account(environ: Mapping[str, str], problems: list[Problem]) -> Account:

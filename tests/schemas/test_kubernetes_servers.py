@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests import cluster
 from tests.conformance.areas import facts
 from tests.conformance.run import CASES
@@ -19,9 +20,14 @@ from tests.schemas.kubernetes_schemas import check_all, pods_of, refusals
 
 from slipway.adapters.kubernetes.access import from_kubeconfig
 from slipway.adapters.kubernetes.api import Api
+from slipway.adapters.kubernetes.build_jobs import job_of
 from slipway.adapters.kubernetes.kinds import Kinds
 from slipway.cli.main import main
 from slipway.errors import Invalid, Permanent
+from slipway.model import BuildRequest
+from slipway.registries import destination
+from slipway.render.build_job import Place
+from slipway.render.kaniko import FLAVOUR
 from slipway.render.pods import pod_templates
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "03-kubernetes"
@@ -159,6 +165,24 @@ class TestExamples:
         plan = planned("kaniko.yaml", capsys, "--no-fetch", spec=spec)
         assert plan["image"]["build"] is None
         check_all(plan["payload"]["body"])
+        builder = yaml.safe_load((EXAMPLES / "kaniko.yaml").read_text())["builder"]
+        image = f"{builder['destination']}:0123abcd"
+        place = Place("ml").pushing_to(destination(builder["destination"]))
+        build = job_of(
+            FLAVOUR,
+            BuildRequest(image, 1, "", "FROM scratch", builder),
+            place,
+            address="s3://team-builds/contexts/k",
+            key="k",
+        )
+        check_all(build)
+        pod = build["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert pod["serviceAccountName"] == builder["kaniko-config"]["spec"]["template"]["spec"]["serviceAccountName"]
+        assert {"--context=s3://team-builds/contexts/k", f"--destination={image}", "--cache-ttl=168h"} <= {
+            *container["args"]
+        }
+        assert container["resources"]["requests"] == {"cpu": "2", "memory": "4Gi"}
 
     @pytest.mark.cluster
     @pytest.mark.parametrize("file", ["pytorchjob.yaml", "volcano.yaml"])
