@@ -37,8 +37,11 @@ KUBERNETES_PRESENT = {
     "secretName": "it reads a Secret of the namespace",
     "secret": "it reads a Secret of the namespace",
     "nodePublishSecretRef": "it reads a Secret of the namespace",
+    "podSpecPatch": "it is text that changes pods, and what it says is not looked at",
+    "manifest": "it is text that makes objects, and what it says is not looked at",
+    "manifestFrom": "it makes objects that are not looked at",
 }
-"""Field → reason: refused with any value."""
+"""Field → reason: refused with any value. The last three are Argo's."""
 KUBERNETES_TRUE = {
     "hostPID": "it shares the node's processes",
     "hostIPC": "it shares the node's memory",
@@ -61,6 +64,7 @@ SERVICES = frozenset(
 KUBERNETES_LOCKED = {
     "command": "the queue is in secure mode",
     "initContainers": "the queue is in secure mode",
+    "script": "the queue is in secure mode",
 }
 """Field → reason: refused where the queue is in secure mode."""
 SAGEMAKER = {
@@ -194,6 +198,9 @@ def _refusal(key: str, value: Json, secure: bool) -> str | None:
         return _PRESENT.get(word) or _TRUE.get(word)
     if secure and word in _LOCKED:
         return _LOCKED[word]
+    if word == "resource" and isinstance(value, Mapping) and "action" in map(_plain, value):
+        # Argo's: what it acts on may be in the options that it gives kubectl.
+        return "it makes, changes or deletes objects of the cluster"
     if word == "mountpropagation" and str(value).strip().lower() == "bidirectional":
         return "what the run mounts would appear on the node"
     if ("apparmor" in word or "seccomp" in word) and "unconfined" in str(value).lower():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.documents import JSON, MAPPINGS, problems_of
 
-from slipway.guardrails import DOCKER_OPTIONS, KUBERNETES_PRESENT, KUBERNETES_TRUE, check, option_name
+from slipway.guardrails import DOCKER_OPTIONS, KUBERNETES_PRESENT, KUBERNETES_TRUE, check, check_manifest, option_name
 from slipway.model import GitSource, Job, Json, Queue, Submission
 from slipway.resources import RESOURCES
 from slipway.template import resolve
@@ -106,6 +106,31 @@ def test_a_refused_kubernetes_field_is_refused_at_any_depth(overrides: dict[str,
 @given(st.sampled_from(sorted(KUBERNETES_TRUE)).flatmap(lambda field: nested(st.just(field), FALSE)))
 def test_switching_a_refused_field_off_is_allowed(overrides: dict[str, Json]) -> None:
     assert check("kubernetes", overrides) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "field"),
+    [
+        ({"podSpecPatch": "hostNetwork: true"}, "podSpecPatch"),
+        ({"resource": {"manifest": "kind: Pod"}}, "resource.manifest"),
+        ({"resource": {"manifestFrom": {"artifact": {"raw": {"data": "kind: Pod"}}}}}, "resource.manifestFrom"),
+        ({"resource": {"action": "delete", "flags": ["pods", "--all"]}}, "resource"),
+        ({"container": {"securityContext": {"privileged": True}}}, "container.securityContext"),
+        ({"script": {"env": [{"name": "WANDB_API_KEY", "value": "x"}]}}, "script.env[0].name"),
+    ],
+)
+def test_no_text_that_makes_pods_is_taken_from_a_submitter(template: dict[str, Json], field: str) -> None:
+    """Of Argo's Workflow: a submitter's hostPath in it would be seen by nobody."""
+    overrides: dict[str, Json] = {"spec": {"templates": [{"name": "main", **template}]}}
+    assert fields("kubernetes", overrides) == [f"resource_args.spec.templates[0].{field}"]
+    job = {"kind": "Job", "apiVersion": "batch/v1", **overrides}
+    assert [problem.field for problem in check_manifest(job, "x")] == [f"x.spec.templates[0].{field}"]
+
+
+def test_a_resource_that_acts_on_nothing_is_allowed() -> None:
+    env = {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}
+    metric = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}
+    assert check("kubernetes", {"spec": {"containers": [{"env": [env]}], "metrics": [metric]}}) == []
 
 
 def test_the_path_and_the_reason_are_named() -> None:

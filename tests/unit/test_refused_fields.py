@@ -305,6 +305,7 @@ COMMAND = [MARK, "-c"]
                 }
             },
         ),
+        ("kubernetes", {"spec": {"templates": [{"name": "main", "script": {"source": MARK}}]}}),
         ("local-container", {"command": MARK}),
         ("sagemaker", {"AlgorithmSpecification": {"ContainerEntrypoint": COMMAND}}),
         ("sagemaker", {"algorithm_specification": {"ContainerEntrypoint": COMMAND}}),

@@ -413,7 +413,16 @@ def test_a_service_elsewhere_is_refused() -> None:
     elsewhere = {**DEPLOYMENT, "metadata": {"name": "x", "namespace": "kube-system"}}
     problems = problems_of(lambda: service(elsewhere, launched(), CLUSTER))
     assert problems.keys() == {"additional_services.config.metadata.namespace"}
-    assert service({**DEPLOYMENT, "metadata": {"namespace": "default"}}, launched(), CLUSTER)
+    assert service({**DEPLOYMENT, "metadata": {"name": "x", "namespace": "default"}}, launched(), CLUSTER)
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"name": ""}, {"generateName": "x-"}, {"name": "x", "generateName": "x-"}]
+)
+def test_a_service_that_the_cluster_would_name_is_refused(metadata: Any) -> None:
+    """A start that is repeated would make another."""
+    problems = problems_of(lambda: service({**DEPLOYMENT, "metadata": metadata}, launched(), CLUSTER))
+    assert problems.keys() == {"additional_services.config.metadata.name"}
 
 
 def test_the_problems_of_the_run_and_of_its_services_are_told_together() -> None:
@@ -429,6 +438,123 @@ def test_the_problems_of_the_run_and_of_its_services_are_told_together() -> None
 def test_services_are_beside_the_run_in_their_order() -> None:
     told = launched(services=(DEPLOYMENT, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "redis"}}))
     assert [each["kind"] for each in payload("kubernetes", told, Surroundings()).beside] == ["Deployment", "Service"]
+
+
+# --- Argo's Workflows
+
+
+def argo(*templates: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "spec": {"entrypoint": "main", "templates": list(templates), **spec},
+    }
+
+
+def test_the_container_of_an_argo_template_is_a_container_of_the_run() -> None:
+    """It is a mapping, where any other kind has a list."""
+    own = {"image": "own:1", "command": ["own"], "securityContext": {"runAsUser": 0}}
+    body = rendered(argo({"name": "main", "container": {}}, {"name": "after", "container": own}))
+    first, second = (each["container"] for each in body["spec"]["templates"])
+    assert (first["image"], first["command"]) == ("registry.example.com/team/train:1", ["python", "train.py"])
+    assert (second["image"], second["command"]) == ("own:1", ["own"])
+    assert variables(first)["WANDB_RUN_ID"] == "run7"
+    assert "WANDB_RUN_ID" not in variables(second)
+    assert variables(second)["SLIPWAY_ITEM"] == "item7"
+    assert (first["securityContext"], second["securityContext"]) == (RESTRICTED, {**RESTRICTED, "runAsUser": 0})
+
+
+def test_a_script_of_argos_runs_its_source() -> None:
+    script = {"command": ["python"], "source": "print(1)"}
+    body = rendered(argo({"name": "main", "script": script}), overriding=True, args=("--lr", "1"))
+    (one,) = (each["script"] for each in body["spec"]["templates"])
+    assert (one["command"], one["source"], one["image"]) == (
+        ["python"],
+        "print(1)",
+        "registry.example.com/team/train:1",
+    )
+    assert "args" not in one
+    assert variables(one)["WANDB_RUN_ID"] == "run7"
+    assert one["securityContext"] == RESTRICTED
+
+
+def test_what_stands_beside_argos_container_is_restricted_and_no_container_of_the_run() -> None:
+    template = {"name": "main", "container": {}, "sidecars": [{"name": "s"}], "initContainers": [{"name": "i"}]}
+    (one,) = rendered(argo(template))["spec"]["templates"]
+    assert one["sidecars"] == [{"name": "s", "securityContext": RESTRICTED}]
+    assert one["initContainers"] == [{"name": "i", "securityContext": RESTRICTED}]
+
+
+@pytest.mark.parametrize(
+    ("whole", "own"),
+    [({"seccompProfile": {"type": "Unconfined"}}, {}), ({}, {"seccompProfile": {"type": "Unconfined"}})],
+)
+def test_a_seccomp_profile_of_a_workflow_or_of_its_template_stands(whole: Any, own: Any) -> None:
+    body = rendered(argo({"name": "main", "container": {}, "securityContext": own}, securityContext=whole))
+    (one,) = body["spec"]["templates"]
+    assert "seccompProfile" not in one["container"]["securityContext"]
+    assert one["container"]["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_the_pods_of_a_workflow_are_labelled_and_keep_their_own_labels() -> None:
+    own = {"team": "vision", "slipway.item": "forged"}
+    templates = ({"name": "a", "container": {}, "metadata": {"labels": own}}, {"name": "b", "container": {}})
+    body = rendered(argo(*templates, podMetadata={"annotations": {"a": "b"}, "labels": own}))
+    ours = {"wandb.ai/monitor": "true", "wandb.ai/agent": "slipway", "slipway.item": "item7", "slipway.attempt": "1"}
+    assert body["spec"]["podMetadata"] == {"annotations": {"a": "b"}, "labels": {**own, **ours}}
+    assert body["metadata"]["labels"]["slipway.item"] == "item7"
+    first, second = body["spec"]["templates"]
+    # A template's own labels would go over those of all pods.
+    assert first["metadata"]["labels"] == {**own, **ours}
+    assert "metadata" not in second
+
+
+def test_templates_within_a_step_and_those_of_a_cron_workflow_are_found() -> None:
+    inline = {"name": "steps", "dag": {"tasks": [{"name": "t", "inline": {"container": {}}}]}}
+    cron = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "CronWorkflow",
+        "spec": {"workflowSpec": argo(inline)["spec"]},
+    }
+    spec = rendered(cron)["spec"]["workflowSpec"]
+    (task,) = spec["templates"][0]["dag"]["tasks"]
+    assert task["inline"]["container"]["image"] == "registry.example.com/team/train:1"
+    assert spec["podMetadata"]["labels"]["slipway.item"] == "item7"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"apiVersion": "argoproj.io/v1alpha1", "kind": "EventSource", "spec": {"templates": [{"container": {}}]}},
+        {"apiVersion": "example.com/v1", "kind": "Workflow", "spec": {"templates": [{"container": {}}]}},
+    ],
+)
+def test_a_field_of_that_name_elsewhere_is_none_of_ours(config: dict[str, Any]) -> None:
+    assert rendered(config)["spec"] == {"templates": [{"container": {}}]}
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ({"container": {"env": 5}}, "templates[0].container.env"),
+        ({"script": {"image": 5}}, "templates[0].script.image"),
+        ({"container": {}, "metadata": "x"}, "templates[0].metadata"),
+        ({"container": {}, "sidecars": 5}, "templates[0].sidecars"),
+        ({"container": {}, "securityContext": "x"}, "templates[0].securityContext"),
+        ({"container": {}, "initContainers": [{"name": "i"}], "securityContext": 1}, "templates[0].securityContext"),
+    ],
+)
+def test_a_bad_shape_of_a_workflow_is_refused_with_its_path(template: dict[str, Any], path: str) -> None:
+    assert refused(argo(template)).keys() == {f"resource_args.spec.{path}"}
+
+
+@pytest.mark.parametrize("field", ["podMetadata", "securityContext"])
+def test_as_is_one_of_all_its_pods(field: str) -> None:
+    cron = {"apiVersion": "argoproj.io/v1alpha1", "kind": "CronWorkflow"}
+    assert refused(argo({"container": {}}, **{field: "x"})).keys() == {f"resource_args.spec.{field}"}
+    assert refused({**cron, "spec": {"workflowSpec": {field: "x"}}}).keys() == {
+        f"resource_args.spec.workflowSpec.{field}"
+    }
 
 
 # --- mounted code
@@ -560,6 +686,11 @@ anything = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
+            st.sampled_from(["templates", "container", "script", "sidecars", "podMetadata", "source", "workflowSpec"]),
+            inner,
+            max_size=4,
+        )
+        | st.dictionaries(
             st.sampled_from(
                 ["spec", "template", "containers", "initContainers", "metadata", "labels", "env", "name", "value"]
             )
@@ -575,7 +706,15 @@ anything = st.recursive(
 )
 
 
-@given(anything.filter(lambda value: isinstance(value, dict)), st.booleans())
+mappings = anything.filter(lambda value: isinstance(value, dict))
+workflows = st.builds(
+    lambda kind, spec: {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": {"name": "w"}, "spec": spec},
+    st.sampled_from(["Workflow", "CronWorkflow"]),
+    anything | st.fixed_dictionaries({"workflowSpec": mappings}) | st.fixed_dictionaries({"templates": anything}),
+)
+
+
+@given(mappings | workflows, st.booleans())
 def test_any_config_is_a_manifest_or_refused(config: dict[str, Any], mounted: bool) -> None:
     told = launched(
         resource_args=config,

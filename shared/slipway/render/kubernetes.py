@@ -73,12 +73,15 @@ def service(
         ATTEMPT_LABEL: str(launch.run.attempt),
     }
     metadata = {**(body.get("metadata") or {})}
+    if not metadata.get("name") or metadata.get("generateName"):
+        rule = "must be there, and without a generateName"
+        fix = "Give it one with ${run_id} in it: a start that is repeated would make another of what the cluster names."
+        raise Invalid(Problem(f"{path}.metadata.name", rule, fix=fix))
     if metadata.get("namespace") not in (None, "", namespace):
         rule = "is not the namespace of the run, where its services are created"
         where = f"{path}.metadata.namespace"
         raise Invalid(Problem(where, rule, metadata["namespace"], f"Leave it out, or write {namespace}."))
-    if metadata.get("name"):
-        metadata["name"] = label_safe(metadata["name"], f"{path}.metadata.name")
+    metadata["name"] = label_safe(metadata["name"], f"{path}.metadata.name")
     body["metadata"] = {**metadata, "namespace": namespace, "labels": {**(metadata.get("labels") or {}), **labels}}
     pods.add_labels(body, {key: labels[key] for key in (AUXILIARY_LABEL, ITEM_LABEL, ATTEMPT_LABEL)})
     told = [each for each in _env(launch, cluster) if each["name"].startswith(("WANDB_CONFIG", "WANDB_API_KEY"))]
@@ -173,6 +176,9 @@ def _give_images(running: Sequence[dict[str, Any]], launch: Launch, *, is_job: b
 
 def _give_commands(running: Sequence[dict[str, Any]], launch: Launch) -> None:
     for container in running:
+        if "source" in container:
+            # A script of Argo's: what it runs is its source.
+            continue
         if launch.entry_point and (launch.overriding or not container.get("command")):
             container["command"] = list(launch.entry_point)
         if launch.args:

@@ -23,6 +23,11 @@ def of_any(manifest: Mapping[str, Any], path: str) -> Problems:
     yield from _expected(manifest, "spec", dict, "a mapping", path)
     yield from _metadata(manifest, path)
     yield from _pods(manifest, path, known=True)
+    if (spec := pods.workflow(manifest)) is not None:
+        where = f"{path}.spec.workflowSpec" if manifest.get("kind") == "CronWorkflow" else f"{path}.spec"
+        yield from _metadata(spec, where, "podMetadata")
+        yield from _expected(spec, "securityContext", dict, "a mapping", where)
+        yield from _templates(spec, where)
 
 
 def of_run(args: Mapping[str, Any], path: str) -> Problems:
@@ -59,13 +64,31 @@ def _pods(value: Any, path: str, *, known: bool = False) -> Problems:
             yield from _pods(inner, f"{path}[{index}]")
 
 
-def _metadata(value: Mapping[str, Any], path: str) -> Problems:
-    yield from _expected(value, "metadata", dict, "a mapping", path)
-    metadata = value.get("metadata")
+def _templates(value: Any, path: str) -> Problems:
+    """Of a Workflow of Argo's."""
+    if isinstance(value, dict):
+        if pods.is_workflow_template(value):
+            yield from _metadata(value, path)
+            if not any(kind in value for kind in pods.CONTAINERS):
+                yield from _expected(value, "securityContext", dict, "a mapping", path)
+            yield from _expected(value, "sidecars", list, "a list", path)
+            for kind in pods.SINGLE:
+                if isinstance(value.get(kind), dict):
+                    yield from _container(value[kind], join(path, kind))
+        for key, inner in value.items():
+            yield from _templates(inner, join(path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _templates(inner, f"{path}[{index}]")
+
+
+def _metadata(value: Mapping[str, Any], path: str, field: str = "metadata") -> Problems:
+    yield from _expected(value, field, dict, "a mapping", path)
+    metadata = value.get(field)
     if isinstance(metadata, dict):
-        yield from _expected(metadata, "labels", dict, "a mapping", f"{path}.metadata")
-        for field in ("name", "namespace"):
-            yield from _expected(metadata, field, str, "text", f"{path}.metadata")
+        yield from _expected(metadata, "labels", dict, "a mapping", f"{path}.{field}")
+        for name in ("name", "namespace"):
+            yield from _expected(metadata, name, str, "text", f"{path}.{field}")
 
 
 def _containers(value: Any, path: str) -> Problems:
