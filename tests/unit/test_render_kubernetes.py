@@ -767,3 +767,12 @@ def test_what_stands_for_a_secret_is_always_a_reference(config: dict[str, Any], 
     for one in running:
         told = variables(one)
         assert all(told[name]["secretKeyRef"]["key"] == name for name in secrets)
+
+
+def test_a_pod_that_is_a_run_is_not_started_again() -> None:
+    """The cluster's own default is Always, and such a run never ends."""
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a"}]}}
+    assert rendered(pod)["spec"]["restartPolicy"] == "Never"
+    assert (
+        rendered({**pod, "spec": {**pod["spec"], "restartPolicy": "OnFailure"}})["spec"]["restartPolicy"] == "OnFailure"
+    )

@@ -38,6 +38,9 @@ def manifest(launch: Launch, cluster: Cluster) -> dict[str, Any]:
     body = {"apiVersion": "batch/v1", "kind": "Job", **given}
     if _is_job(body):
         body["spec"] = _job_spec(body.get("spec") or {})
+    elif (body["apiVersion"], body["kind"]) == ("v1", "Pod"):
+        # The cluster's own default is Always, and such a run never ends.
+        body["spec"] = {"restartPolicy": "Never", **(body.get("spec") or {})}
     body["metadata"] = _metadata(body, args, launch, cluster)
     pods.add_labels(body, _pod_labels(launch, cluster))
     running = pods.containers(body)
