@@ -84,7 +84,8 @@ class TestAnyValues:
         }
         for pod in chart.pods():
             sources = {each["name"]: each for each in pod["volumes"]}
-            for mount in (mount for container in pod["containers"] for mount in container["volumeMounts"]):
+            containers = [*pod.get("initContainers", ()), *pod["containers"]]
+            for mount in (mount for container in containers for mount in container["volumeMounts"]):
                 source = sources[mount["name"]]
                 name = source.get("configMap", {}).get("name") or source.get("secret", {}).get("secretName")
                 if name in held and "subPath" in mount:
@@ -147,6 +148,8 @@ class TestDefaults:
 
 
 class TestValuesOfWandb:
+    """S21."""
+
     def test_it_runs_slipway_and_not_wandbs_agent(self) -> None:
         chart = rendered("W&B's")
 
@@ -154,6 +157,7 @@ class TestValuesOfWandb:
             "ghcr.io/slipway-ml/slipway:0.1.0"
         }
         assert "agent.image is W&B's agent" in chart.notes
+        assert "docker build -f onprem/Dockerfile" in chart.notes
 
     @pytest.mark.parametrize(
         "image",
@@ -196,6 +200,50 @@ class TestValuesOfWandb:
         assert environment["HTTPS_PROXY"] == "http://proxy.example.com:3128"
         assert environment["SLIPWAY_BUILD_CONTEXTS"] == "s3://contexts.example.com/wandb"
         assert environment["SLIPWAY_BUILD_DOCKER_CONFIG"] == "registry-login"
+
+    def test_the_logins_of_builds_are_slipways_too_where_the_secret_is_in_its_namespace(self) -> None:
+        """S10: it asks the registry whether an image is there."""
+        [pod] = rendered("W&B's").pods()
+        [volume] = [each for each in pod["volumes"] if each["name"] == "logins"]
+
+        assert volume["secret"] == {
+            "secretName": "registry-login",
+            "optional": True,
+            "defaultMode": 0o440,
+            "items": [{"key": ".dockerconfigjson", "path": "config.json"}],
+        }
+        [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "logins"]
+        assert mount == {"name": "logins", "mountPath": "/home/slipway/.docker", "readOnly": True}
+
+    def test_the_key_of_the_storage_account_has_a_name_of_its_own_and_the_one_that_builds_read(self) -> None:
+        chart = rendered("W&B's")
+
+        for name in ("launch-slipway-azure", "azure-storage-access-key"):
+            assert chart.one("Secret", name, "wandb")["stringData"] == {"password": "hunter2-of-azure"}
+        reference = chart.environment()["AZURE_STORAGE_ACCESS_KEY"]["secretKeyRef"]
+        assert reference == {"name": "launch-slipway-azure", "key": "password"}
+
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [
+            ({"agent": {"image": ""}}, "agent.image is not set"),
+            ({"launchConfig": "queues: [train]"}, "additionalTargetNamespaces is not set"),
+            ({"launchConfig": "queues: [train]"}, "W&B's chart brings Volcano"),
+            ({"volcano": True}, "W&B's chart brings Volcano"),
+        ],
+    )
+    def test_the_notes_warn_of_what_wandbs_chart_does_and_this_one_does_not(
+        self, tmp_path: Path, values: dict[str, Any], words: str
+    ) -> None:
+        (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+        assert words in render(tmp_path / "values.yaml").notes
+        given = {
+            "agent": {"image": "registry.example.com/slipway:1"},
+            "additionalTargetNamespaces": ["default"],
+            "customResources": [{"apiGroups": ["batch.volcano.sh"], "resources": ["jobs"]}],
+        }
+        (tmp_path / "values.yaml").write_text(yaml.safe_dump(values | given))
+        assert words not in render(tmp_path / "values.yaml").notes
 
     def test_annotations_that_are_named_and_empty_are_left_out(self) -> None:
         assert "annotations" not in rendered("W&B's").one("ServiceAccount", "launch-slipway")["metadata"]
@@ -363,6 +411,18 @@ class TestPrepare:
         keys = yaml.safe_load(prepare("slipway", "key", "list", "-o", "json").stdout)
 
         assert [each["entity"] for each in keys] == ["nobody"]
+
+    def test_a_data_folder_that_cannot_be_read_stops_the_start_with_its_reason(
+        self, prepare: Any, tmp_path: Path
+    ) -> None:
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / "slipway.db").write_text("no database")
+
+        done = prepare("sh", CHART / "files" / "prepare.sh", tmp_path)
+
+        assert done.returncode != 0
+        assert "slipway.db" in done.stderr
 
     def test_queues_are_applied_and_a_bad_one_stops_the_start_with_its_reason(
         self, prepare: Any, tmp_path: Path

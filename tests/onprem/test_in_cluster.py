@@ -1,4 +1,4 @@
-"""The chart installed by Helm on a genuine Kubernetes, its image running on the node: Slipway in a cluster."""
+"""The chart (S21) installed by Helm on a genuine Kubernetes, its image running on the node: Slipway in a cluster."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import uuid
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ IMAGE = "slipway-test/slipway:1"
 RELEASE = "ours"
 NAME = f"{RELEASE}-slipway"
 ENTITY = "research"
+LOGINS = '{"auths": {"registry.example.com": {"auth": "bWU6c2VjcmV0"}}}'
 GROUPS = {"jobs": "batch", "rolebindings": "rbac.authorization.k8s.io", "pytorchjobs": "kubeflow.org"}
 """Of resources; the others are of the core group."""
 
@@ -80,8 +82,14 @@ class Installed:
         return httpx.Client(base_url=f"http://{self.pod().status.pod_ip}:8765", headers=headers, trust_env=False)
 
     def pod_as_told(self) -> str:
-        pods = cluster.core().list_namespaced_pod(self.namespace).items
-        return json.dumps([each.to_dict()["status"] for each in pods], default=str, indent=1)[-4000:]
+        """What each container is doing, and its last words where it is over."""
+        told: list[Any] = []
+        for pod in cluster.core().list_namespaced_pod(self.namespace).items:
+            status = pod.status
+            containers = (*(status.init_container_statuses or ()), *(status.container_statuses or ()))
+            told += [(one.name, one.state.to_dict(), one.last_state.to_dict()) for one in containers]
+            told += [(each.type, each.status, each.message) for each in status.conditions or ()]
+        return json.dumps(told, default=str)
 
     def _ready(self) -> Iterator[Any]:
         for pod in cluster.core().list_namespaced_pod(self.namespace).items:
@@ -103,7 +111,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
             "agent": {"image": image(), "imagePullPolicy": "Never"},
             "persistence": {"storageClass": namespace, "size": "1Gi"},
             "entity": ENTITY,
-            "queues": [{"name": "train", "entity": ENTITY, "resource": "local-process", "max_jobs": 1}],
+            "queues": [_queue(1)],
+            "kanikoDockerConfigSecret": _logins(namespace),
         }
         ours.values.write_text(yaml.safe_dump(values))
         ours.helm("install", "-f", str(ours.values))
@@ -126,6 +135,10 @@ class TestRunning:
         assert installed.exec("python3", "-c", "import os; print(os.getuid(), os.getgid())").split() == ["10001", "0"]
         installed.exec("sh", "-c", "echo a >/opt/slipway/file", code=2)
         installed.exec("sh", "-c", "echo a >/tmp/file && echo a >/home/slipway/file")
+
+    def test_the_logins_of_builds_are_where_it_looks_for_them(self, installed: Installed) -> None:
+        """S10."""
+        assert installed.exec("cat", "/home/slipway/.docker/config.json") == LOGINS
 
     def test_without_a_key_nothing_is_answered(self, installed: Installed) -> None:
         with installed.api(None) as api:
@@ -172,7 +185,7 @@ def test_an_upgrade_and_a_rollback_apply_their_queues_and_a_removal_leaves_the_d
             return int(api.get(f"/v1/queues/{ENTITY}/train").json()["max_jobs"])
 
     before = installed.pod().metadata.name
-    installed.apply("upgrade", queues=[{"name": "train", "entity": ENTITY, "resource": "local-process", "max_jobs": 7}])
+    installed.apply("upgrade", queues=[_queue(7)])
     assert installed.pod().metadata.name != before
     assert max_jobs() == 7
 
@@ -206,6 +219,8 @@ def test_a_run_is_launched_and_followed_with_the_rights_of_the_chart_alone(tmp_p
             "persistence": {"storageClass": namespace, "size": "1Gi"},
             "entity": ENTITY,
             "additionalTargetNamespaces": [runs],
+            # Of the namespace of builds, and not of this one.
+            "kanikoDockerConfigSecret": "logins-of-builds",
             "additionalEnvVars": [
                 {"name": "KUBERNETES_SERVICE_HOST", "value": server.hostname},
                 {"name": "KUBERNETES_SERVICE_PORT", "value": str(server.port)},
@@ -232,7 +247,7 @@ def test_a_run_is_launched_and_followed_with_the_rights_of_the_chart_alone(tmp_p
             eventually(lambda: api.get(path).json()["state"] in ("finished", "failed"), within=90)
 
             assert api.get(path).json()["state"] == "finished", api.get(path).text
-            assert "40" in api.get(f"{path}/logs").text
+            assert api.get(f"{path}/logs").text == "40\n"
         ours.helm("uninstall")
 
 
@@ -248,6 +263,8 @@ def test_the_api_server_takes_every_object_of_a_release_with_everything_in_it(tm
         }
         values.write_text(yaml.safe_dump(changes))
         options = ("-n", main, "--kubeconfig", cluster.kubeconfig())
+        theirs = {"metadata": {"name": "azure-storage-access-key"}, "stringData": {"password": "of another release"}}
+        cluster.core().create_namespaced_secret(builds, theirs)
 
         done = helm("install", "whole", *options, "-f", EVERYTHING, "-f", values, "--no-wait")
         assert done.returncode == 0, done.stderr
@@ -257,6 +274,9 @@ def test_the_api_server_takes_every_object_of_a_release_with_everything_in_it(tm
         assert not may(main, "whole-slipway-forwarder", "create jobs", research)
 
         assert len(taken) >= 25
+        assert f"azure-storage-access-key in {builds} is not of this release" in done.stderr
+        kept = cluster.core().read_namespaced_secret("azure-storage-access-key", builds)
+        assert b64decode(kept.data["password"]) == b"of another release"
         done = helm("uninstall", "whole", *options)
         assert done.returncode == 0, done.stderr
 
@@ -275,6 +295,18 @@ def test_the_image_runs_as_any_user_of_group_0_as_openshift_has_it() -> None:
         subprocess.run([docker(), "volume", "rm", "-f", volume], check=True, capture_output=True, timeout=60)
 
     assert [each["name"] for each in json.loads(listed.stdout)] == ["me"]
+
+
+def _logins(namespace: str) -> str:
+    """A Secret with logins for pushing, as `kubectl create secret docker-registry` makes it. Its name."""
+    kind = "kubernetes.io/dockerconfigjson"
+    body = {"metadata": {"name": "logins"}, "type": kind, "stringData": {".dockerconfigjson": LOGINS}}
+    cluster.core().create_namespaced_secret(namespace, body)
+    return "logins"
+
+
+def _queue(max_jobs: int) -> dict[str, Any]:
+    return {"name": "train", "entity": ENTITY, "resource": "kubernetes", "max_jobs": max_jobs}
 
 
 def _job_config(namespace: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ shift
 
 # `slipway up` serves nobody while there is no key. This one is thrown away, so it opens nothing; people make theirs with
 # `slipway key create` in the pod.
-if [ "$(slipway key list -o json)" = "[]" ]; then
+keys=$(slipway key list -o json)
+if [ "$keys" = "[]" ]; then
   slipway key create "so that the API starts; nobody has it" --entity nobody >/dev/null 2>&1
 fi
 if [ $# -gt 0 ]; then

@@ -34,6 +34,16 @@ ghcr.io/slipway-ml/slipway:{{ .Chart.AppVersion }}
 {{- end }}
 {{- end }}
 
+{{/* Not empty where builds' Secret with the key of the storage account is another release's, or nobody's: it is theirs. */}}
+{{- define "slipway.azureKeyOfAnother" -}}
+{{- with lookup "v1" "Secret" (include "slipway.buildNamespace" .) "azure-storage-access-key" }}
+{{- $said := .metadata.annotations | default dict }}
+{{- $release := index $said "meta.helm.sh/release-name" | default "" }}
+{{- $namespace := index $said "meta.helm.sh/release-namespace" | default "" }}
+{{- if not (and (eq $release $.Release.Name) (eq $namespace $.Release.Namespace)) }}yes{{ end }}
+{{- end }}
+{{- end }}
+
 {{- define "slipway.claim" -}}
 {{ .Values.persistence.existingClaim | default (include "slipway.name" .) }}
 {{- end }}

@@ -68,7 +68,7 @@ seccompProfile:
 - name: AZURE_STORAGE_ACCESS_KEY
   valueFrom:
     secretKeyRef:
-      name: azure-storage-access-key
+      name: {{ include "slipway.name" . }}-azure
       key: password
 {{- end }}
 {{- if and .Values.customCABundle.configMap.name .Values.customCABundle.configMap.key }}
@@ -133,6 +133,11 @@ seccompProfile:
 - name: contexts
   mountPath: /kaniko
 {{- end }}
+{{- if .Values.kanikoDockerConfigSecret }}
+- name: logins
+  mountPath: /home/slipway/.docker
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "slipway.volumes" -}}
@@ -170,5 +175,16 @@ seccompProfile:
 - name: contexts
   persistentVolumeClaim:
     claimName: {{ . }}
+{{- end }}
+{{- with .Values.kanikoDockerConfigSecret }}
+# Slipway asks the registry whether an image is there. Builds may be in another namespace, and the Secret there alone.
+- name: logins
+  secret:
+    secretName: {{ . }}
+    optional: true
+    defaultMode: 0440
+    items:
+      - key: .dockerconfigjson
+        path: config.json
 {{- end }}
 {{- end }}
