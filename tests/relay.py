@@ -8,14 +8,17 @@ from contextlib import suppress
 
 
 class Relay:
-    """Listens on `self.port`. While it is down, whoever connects is refused."""
+    """Listens at `self.server`. While it is down, whoever connects is refused."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._to = (host, port)
+    def __init__(self, server: str) -> None:
+        """`server` is what it stands before: `https://127.0.0.1:6443`."""
+        host, _, port = server.removeprefix("https://").partition(":")
+        self._to = (host, int(port))
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._listening = self._listen(0)
-        self.port: int = self._listening.getsockname()[1]
+        self._port: int = self._listening.getsockname()[1]
+        self.server = f"https://127.0.0.1:{self._port}"
 
     def cut(self) -> None:
         """Every connection is closed, in the middle of whatever goes over it; new ones are taken."""
@@ -33,7 +36,7 @@ class Relay:
         self.cut()
 
     def up(self) -> None:
-        self._listening = self._listen(self.port)
+        self._listening = self._listen(self._port)
 
     def _listen(self, port: int) -> socket.socket:
         listening = socket.socket()

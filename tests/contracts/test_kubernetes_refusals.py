@@ -371,8 +371,7 @@ class TestAServerThatIsAway(KubernetesFixtures):
         self, namespace: str, api: Api, secrets: MemorySecrets, launch: MakeLaunch
     ) -> None:
         asked = launch("", secrets={"TOKEN": "SECRET_OF_TEST"})
-        host, _, port = api.access.server.removeprefix("https://").partition(":")
-        relay = Relay(host, int(port))
+        relay = Relay(api.access.server)
 
         class Cut(Api):
             def create(self, path: str, *arguments: Any, **more: Any) -> Any:
@@ -380,7 +379,7 @@ class TestAServerThatIsAway(KubernetesFixtures):
                     relay.down()
                 return super().create(path, *arguments, **more)
 
-        over_it = Cut(replace(api.access, server=f"https://127.0.0.1:{relay.port}"))
+        over_it = Cut(replace(api.access, server=relay.server))
         with pytest.raises(Temporary) as caught:
             self.target_in(namespace, over_it, secrets).start(asked)
         assert not isinstance(caught.value, Refused)

@@ -41,9 +41,8 @@ class TestKubernetesTarget(KubernetesFixtures, TargetContract):
     def test_a_followed_log_goes_on_after_its_connection_broke(
         self, namespace: str, api: Api, secrets: MemorySecrets, launch: MakeLaunch
     ) -> None:
-        host, _, port = api.access.server.removeprefix("https://").partition(":")
-        relay = Relay(host, int(port))
-        over_it = Api(replace(api.access, server=f"https://127.0.0.1:{relay.port}"))
+        relay = Relay(api.access.server)
+        over_it = Api(replace(api.access, server=relay.server))
         target = self.target_in(namespace, over_it, secrets)
         asked = launch("echo first; sleep 3; echo second")
         target.start(asked)

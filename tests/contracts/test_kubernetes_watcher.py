@@ -60,15 +60,14 @@ class CountingApi(Api):
 class TestWhatIsParticularToWatching(WatcherFixtures):
     @pytest.fixture
     def relay(self, api: Api) -> Iterator[Relay]:
-        host, _, port = api.access.server.removeprefix("https://").partition(":")
-        relay = Relay(host, int(port))
+        relay = Relay(api.access.server)
         yield relay
         relay.down()
 
     @pytest.fixture
     def over_relay(self, api: Api, relay: Relay) -> CountingApi:
         """Its connections can be cut."""
-        return CountingApi(replace(api.access, server=f"https://127.0.0.1:{relay.port}"))
+        return CountingApi(replace(api.access, server=relay.server))
 
     @pytest.fixture
     def watcher(self, over_relay: CountingApi, namespace: str) -> Iterator[KubernetesWatcher]:

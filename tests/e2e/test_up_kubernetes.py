@@ -45,8 +45,7 @@ def namespace() -> Iterator[str]:
 def relay() -> Iterator[Relay]:
     """Between Slipway and the API server."""
     server = yaml.safe_load(cluster.kubeconfig().read_text())["clusters"][0]["cluster"]["server"]
-    host, _, port = server.removeprefix("https://").partition(":")
-    relay = Relay(host, int(port))
+    relay = Relay(server)
     yield relay
     relay.down()
 
@@ -54,7 +53,7 @@ def relay() -> Iterator[Relay]:
 @pytest.fixture
 def machine(tmp_path: Path, namespace: str, relay: Relay) -> Iterator[Machine]:
     document = yaml.safe_load(cluster.kubeconfig().read_text())
-    document["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
+    document["clusters"][0]["cluster"]["server"] = relay.server
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(document))
     settings = {
         "KUBECONFIG": str(tmp_path / "kubeconfig"),

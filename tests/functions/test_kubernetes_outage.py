@@ -49,9 +49,8 @@ def namespace() -> Iterator[str]:
 @pytest.fixture
 def api() -> Iterator[Interrupted]:
     access = from_kubeconfig(str(cluster.kubeconfig()))
-    host, _, port = access.server.removeprefix("https://").partition(":")
-    relay = Relay(host, int(port))
-    api = Interrupted(replace(access, server=f"https://127.0.0.1:{relay.port}"), timeout=5.0)
+    relay = Relay(access.server)
+    api = Interrupted(replace(access, server=relay.server), timeout=5.0)
     api.relay = relay
     yield api
     relay.down()
