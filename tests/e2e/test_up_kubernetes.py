@@ -153,7 +153,7 @@ class TestOneMachine:
         """kill -9 while it runs; it ends, and is removed, while nobody looks."""
         with_queue(machine, config={"spec": {"ttlSecondsAfterFinished": 0, "template": {"spec": POD}}})
         first = machine.up()
-        item = submitted(machine, "sleep 2; echo done")
+        item = submitted(machine, "sleep 10; echo done")
         eventually(lambda: machine.state(item) == "running", within=WITHIN)
         first.send_signal(signal.SIGKILL)
         first.wait(30)
