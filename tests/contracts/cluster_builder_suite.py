@@ -65,6 +65,7 @@ class RunningBuilds:
     def test_the_registrys_login_reaches_the_pull_and_the_push(
         self, builder: ClusterBuilder, request_: MakeRequest
     ) -> None:
+        """S10, S11."""
         request = request_({"train.py": "print(1)"}, build_args={"COLOUR": "red and blue"})
         ended = self.ended(builder, request)
         assert ended.phase is BuildPhase.SUCCEEDED, ended.log_tail

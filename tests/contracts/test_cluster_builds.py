@@ -129,6 +129,7 @@ class WaitingBuilds:
     def test_its_login_is_in_a_secret_of_its_own_and_nowhere_else(
         self, builder: ClusterBuilder, request_of_nowhere: BuildRequest, destination: str
     ) -> None:
+        """S10."""
         builder.start(request_of_nowhere)
         (secret,) = secrets_of(request_of_nowhere)
         (job,) = jobs_of(request_of_nowhere)
@@ -149,6 +150,7 @@ class WaitingBuilds:
     def test_the_queue_says_how_names_begin_and_no_queue_starts_it_twice(
         self, builder: ClusterBuilder, request_of_nowhere: BuildRequest
     ) -> None:
+        """S12."""
         named = {**request_of_nowhere.config, "build-job-name": "b" * 50}
         first = builder.start(replace(request_of_nowhere, config=named))
         assert first.build_id is not None
@@ -161,7 +163,7 @@ class WaitingBuilds:
     def test_a_name_for_every_build_is_passed_over(
         self, builder: ClusterBuilder, request_of_nowhere: BuildRequest, namespace: str
     ) -> None:
-        """W&B's builds may have one: the last is removed before the next begins."""
+        """S12. W&B's builds may have one: the last is removed before the next begins."""
         config = dict(request_of_nowhere.config)
         config[self.flavour.fragment] = {**config[self.flavour.fragment], "metadata": {"name": "build"}}
         builder.start(replace(request_of_nowhere, config=config))
