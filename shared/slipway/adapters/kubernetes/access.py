@@ -1,7 +1,7 @@
 """How to get into a cluster: its address, whom to believe there, and who we are.
 
 A kubeconfig and a pod's own account are read by Kubernetes' own client, which knows contexts, certificates, token files
-and exec plug-ins. Its import costs 0.7 s of CPU, most of it for what is not used here, so it is loaded for these two
+and exec plug-ins. Its import costs 0.9 s of CPU, most of it for what is not used here, so it is loaded for these two
 alone; a cloud's adapter that knows its cluster (EKS, GKE, AKS) makes an Access without it.
 """
 
