@@ -28,7 +28,7 @@ from slipway.adapters.aws.clients import Clients
 from slipway.adapters.aws.eks import access, token
 from slipway.adapters.kubernetes.access import Access, from_kubeconfig
 from slipway.adapters.kubernetes.api import Api
-from slipway.errors import Forbidden
+from slipway.errors import Forbidden, Refused
 from slipway.model import RunRef
 
 pytestmark = [pytest.mark.docker, pytest.mark.cluster]
@@ -252,12 +252,13 @@ class TestRights:
         assert f"a Role in namespace {namespace}" in failed["reason"]
         eventually(lambda: not cluster.batch().list_namespaced_job(namespace).items, within=60)
 
-    def test_a_role_that_the_cluster_does_not_know_is_told(self, stack: Stack, eks: EksCluster) -> None:
+    def test_a_role_that_the_cluster_does_not_know_waits_and_is_told(self, stack: Stack, eks: EksCluster) -> None:
+        """A cluster says the same while its own way to ask who we are does not answer."""
         eks.entries.clear()
         item = submit(stack, SAYS)
-        failed = stack.item(item)
-        assert (failed["state"], failed["stage"]) == ("failed", "launch")
-        assert "the cluster does not know who we are" in failed["reason"].lower()
+        waiting = stack.item(item)
+        assert (waiting["state"], waiting["stage"]) == ("pending", None)
+        assert "the cluster does not know who we are" in waiting["reason"].lower()
         assert set(eks.refused) == {f"{ME} has no access entry"}
 
     def test_what_the_functions_ask_of_aws_is_what_the_template_allows_them(
@@ -303,7 +304,7 @@ class TestEntrance:
     )
     def test_no_other_is(self, aws: Clients, eks: EksCluster, namespace: str, bearer: str | None, why: str) -> None:
         given = token(aws, "production") if bearer == "of another cluster" else bearer
-        with pytest.raises(Forbidden, match="Unauthorized"):
+        with pytest.raises(Refused, match="Unauthorized"):
             self.listed(aws, eks, namespace, given)
         assert eks.refused == [why]
 
@@ -311,7 +312,7 @@ class TestEntrance:
         self, aws: Clients, eks: EksCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-somebody-else")
-        with pytest.raises(Forbidden, match="Unauthorized"):
+        with pytest.raises(Refused, match="Unauthorized"):
             self.listed(aws, eks, namespace, token(Clients(), NAME))
         assert eks.refused == ["its signature is of another cluster, or of another key"]
 
