@@ -55,6 +55,23 @@ def batch() -> Any:
     return BatchV1Api(client())
 
 
+def say_status(path: str, status: dict[str, Any]) -> None:
+    """Writes the status of a custom resource (`/apis/<group>/<version>/namespaces/<namespace>/<plural>/<name>`), as its
+    operator would."""
+    from kubernetes.client import CustomObjectsApi
+
+    _, _, group, version, _, namespace, plural, name = path.split("/")
+    CustomObjectsApi(client()).patch_namespaced_custom_object_status(
+        group,
+        version,
+        namespace,
+        plural,
+        name,
+        {"status": status},
+        _content_type="application/merge-patch+json",
+    )
+
+
 @cache
 def node() -> str:
     """The name of a node on which pods really run."""

@@ -19,6 +19,7 @@ from tests.services import ROOT
 
 from slipway.adapters.kubernetes.access import Access, from_kubeconfig
 from slipway.adapters.kubernetes.api import Api
+from slipway.adapters.kubernetes.rights import DISPENSABLE
 from slipway.adapters.kubernetes.target import KubernetesTarget
 from slipway.adapters.kubernetes.watcher import KubernetesWatcher
 from slipway.adapters.memory.secrets import MemorySecrets
@@ -219,8 +220,6 @@ def role() -> list[dict[str, Any]]:
 
 
 ROLE = role()
-DISPENSABLE = (("events", "list"), ("jobs", "watch"), ("pods", "watch"))
-"""Without these runs do as well; less is told of them, or later."""
 
 
 class TestRights(KubernetesFixtures):

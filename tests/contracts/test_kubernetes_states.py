@@ -371,10 +371,10 @@ class TestOtherKinds(StateFixtures):
         ],
     )  # fmt: skip
     def test_a_pytorchjob_by_its_conditions(
-        self, target: KubernetesTarget, launch: MakeLaunch, api: Api, status: Any, phase: RunPhase, reason: str
+        self, target: KubernetesTarget, launch: MakeLaunch, status: Any, phase: RunPhase, reason: str
     ) -> None:
         run = self.started(target, launch("exit 0", resource_args=PYTORCH))
-        self.says(api, run, status)
+        self.says(run, status)
         told = target.status(run)
         assert (told.phase, told.reason) == (phase, reason)
 
@@ -394,10 +394,10 @@ class TestOtherKinds(StateFixtures):
         ],
     )
     def test_a_volcano_job_by_its_phase(
-        self, target: KubernetesTarget, launch: MakeLaunch, api: Api, word: str, phase: RunPhase
+        self, target: KubernetesTarget, launch: MakeLaunch, word: str, phase: RunPhase
     ) -> None:
         run = self.started(target, launch("exit 0", resource_args=VOLCANO))
-        self.says(api, run, {"state": {"phase": word}})
+        self.says(run, {"state": {"phase": word}})
         assert target.status(run).phase is phase
 
     def test_one_is_found_by_its_pods_where_its_start_was_not_answered(
@@ -413,10 +413,9 @@ class TestOtherKinds(StateFixtures):
         target.stop(asked.run)
         assert eventually(lambda: target.status(run).phase is RunPhase.ABSENT, within=WITHIN)
 
-    def says(self, api: Api, run: RunRef, status: Any) -> None:
+    def says(self, run: RunRef, status: Any) -> None:
         """As its operator would."""
-        path = Place.of(run.backend_id or "").path
-        api.patch(f"{path}/status", {"status": status}, "play the operator")
+        cluster.say_status(Place.of(run.backend_id or "").path, status)
 
     def pod_of(self, api: Api, run: RunRef, namespace: str) -> None:
         place = Place.of(run.backend_id or "")

@@ -158,7 +158,7 @@ class TestWhatIsParticularToWatching(WatcherFixtures):
         while watcher.changes(1.0):
             pass
         condition = {"type": "Succeeded", "status": "True"}
-        api.patch(f"{path}/train/status", {"status": {"conditions": [condition]}}, "play the operator")
+        cluster.say_status(f"{path}/train", {"conditions": [condition]})
         assert self.hears(watcher, Changed(item_id="item1"))
 
     def test_the_end_of_a_build_is_told_by_its_image(self, watcher: KubernetesWatcher, namespace: str) -> None:

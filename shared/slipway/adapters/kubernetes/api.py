@@ -1,4 +1,4 @@
-"""Calls on an API server, as plain JSON: four verbs, a stream, and failures in Slipway's words.
+"""Calls on an API server, as plain JSON: three verbs, a stream, and failures in Slipway's words.
 
 Objects stay mappings, because a queue's config may be of any kind; so none of the 700 classes of Kubernetes' own client
 is of use, and urllib3, on which that client stands too, is spoken to directly.
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Json = Any
 Body = dict[str, Any]
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
 CONNECTIONS = 16
 """Kept open to one server, for as many threads."""
 PAGE = 500
@@ -65,9 +63,6 @@ class Api:
         know is refused and not dropped, by servers of 1.25 and later.
         https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation"""
         return self._call("POST", path, doing, body=body, query={"fieldValidation": "Strict"}, field=field)
-
-    def patch(self, path: str, body: Json, doing: str, kind: str = MERGE_PATCH) -> Body:
-        return self._call("PATCH", path, doing, body=body, headers={"Content-Type": kind})
 
     def delete(self, path: str, doing: str, **options: Json) -> Body:
         """`options` are of DeleteOptions: `propagationPolicy`, `preconditions`."""

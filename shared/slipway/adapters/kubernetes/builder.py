@@ -16,6 +16,7 @@ from slipway.adapters.kubernetes import build_jobs as jobs
 from slipway.adapters.kubernetes.api import Api
 from slipway.adapters.kubernetes.build_status import build_status, over, succeeded
 from slipway.adapters.kubernetes.contexts import Contexts, pack
+from slipway.adapters.kubernetes.kinds import CONFIG_MAP, EVENT, JOB, POD, SECRET, Kind
 from slipway.errors import AlreadyExists, Invalid, Permanent, Problem, Temporary
 from slipway.model import Build, BuildPhase, BuildRequest, BuildStatus
 from slipway.ports import Registry
@@ -108,7 +109,7 @@ class ClusterBuilder:
     def _find(self, namespace: str, image: str, attempt: int) -> Body | None:
         """By its labels: the queue may have begun its name otherwise."""
         doing = f"look for the build of {image} in the namespace {namespace}"
-        found = list(self._api.items(_jobs(namespace), doing, labelSelector=jobs.selector(image, attempt)))
+        found = list(self._api.items(JOB.collection(namespace), doing, labelSelector=jobs.selector(image, attempt)))
         return min(found, key=_age) if found else None
 
     # --- starting
@@ -130,9 +131,9 @@ class ClusterBuilder:
         namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
         doing = f"start the build {namespace}/{name}"
         try:
-            return self._api.create(_jobs(namespace), job, doing, field=f"builder.{self._flavour.fragment}")
+            return self._api.create(JOB.collection(namespace), job, doing, field=f"builder.{self._flavour.fragment}")
         except AlreadyExists as taken:
-            found = self._api.get(f"{_jobs(namespace)}/{name}", doing)
+            found = self._api.get(JOB.path(namespace, name), doing)
             if not jobs.is_of(found, request.image, request.attempt):
                 cure = "Remove it, or let builder.build-job-name begin the names of builds otherwise"
                 raise AlreadyExists(f"the Job {namespace}/{name} exists and is not this build's. {cure}") from taken
@@ -154,10 +155,10 @@ class ClusterBuilder:
     def _complete(self, job: Body, request: BuildRequest, values: Mapping[str, str]) -> None:
         """Makes what the Job mounts and is not there, of this start or of one that died."""
         if values:
-            self._make("secrets", jobs.secret_of(job, values), job, request)
+            self._make(SECRET, jobs.secret_of(job, values), job, request)
         own = jobs.place_of(self._place, request.config, job["metadata"]["name"], login=AUTH_KEY in values)
         for body in self._flavour.beside(job["metadata"]["name"], request.config, own, self._destination.host):
-            self._make("configmaps", jobs.owned(body, job), job, request)
+            self._make(CONFIG_MAP, jobs.owned(body, job), job, request)
 
     def _value(self, key: str, job: Body, request: BuildRequest) -> str:
         if key == CONTEXT_KEY:
@@ -165,14 +166,13 @@ class ClusterBuilder:
             return jobs.curl_config(right or "")
         return jobs.docker_config(self._destination.host, self._registry.login(request.image))
 
-    def _make(self, what: str, body: Body, job: Body, request: BuildRequest) -> None:
+    def _make(self, kind: Kind, body: Body, job: Body, request: BuildRequest) -> None:
         namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
-        path = f"/api/v1/namespaces/{namespace}/{what}"
         doing = f"make the {body['kind']} {namespace}/{name} of a build"
         try:
-            self._api.create(path, body, doing)
+            self._api.create(kind.collection(namespace), body, doing)
         except AlreadyExists as taken:
-            found = self._api.get(f"{path}/{name}", doing)
+            found = self._api.get(kind.path(namespace, name), doing)
             if jobs.is_owned(found, job):
                 return
             if jobs.is_of(found, request.image, request.attempt):
@@ -201,13 +201,13 @@ class ClusterBuilder:
         labels = job["metadata"]["labels"]
         of_this = ",".join(f"{name}={labels[name]}" for name in (jobs.IMAGE_LABEL, jobs.ATTEMPT_LABEL))
         doing = f"list the pods of the build {namespace}/{job['metadata']['name']}"
-        return sorted(self._api.items(f"/api/v1/namespaces/{namespace}/pods", doing, labelSelector=of_this), key=_age)
+        return sorted(self._api.items(POD.collection(namespace), doing, labelSelector=of_this), key=_age)
 
     def _events(self, job: Body, pods: Sequence[Body]) -> Sequence[Body]:
         about = (pods[-1] if pods else job)["metadata"]
         doing = f"list the events of the build {about['namespace']}/{about['name']}"
         which = f"involvedObject.uid={about['uid']}"
-        return list(self._api.items(f"/api/v1/namespaces/{about['namespace']}/events", doing, fieldSelector=which))
+        return list(self._api.items(EVENT.collection(about["namespace"]), doing, fieldSelector=which))
 
     def _tail(self, job: Body, pod: Body) -> Sequence[str]:
         """A log that cannot be read says so itself: that the build failed is told all the same."""
@@ -219,16 +219,12 @@ class ClusterBuilder:
     def _log(self, job: Body, pod: Body, **query: str) -> Iterator[str]:
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         container = job["spec"]["template"]["spec"]["containers"][0]["name"]
-        path = f"/api/v1/namespaces/{namespace}/pods/{name}/log"
+        path = f"{POD.path(namespace, name)}/log"
         with self._api.stream(
             path, f"read the log of the build's pod {namespace}/{name}", silence=30.0, container=container, **query
         ) as lines:
             for line in lines:
                 yield line.decode(errors="replace").rstrip("\r")
-
-
-def _jobs(namespace: str) -> str:
-    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
 
 
 def _age(body: Body) -> str:

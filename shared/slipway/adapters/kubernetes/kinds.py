@@ -51,10 +51,10 @@ JOB = Kind("batch/v1", "Job", "jobs")
 POD = Kind("v1", "Pod", "pods")
 SECRET = Kind("v1", "Secret", "secrets")
 EVENT = Kind("v1", "Event", "events")
-SERVICE = Kind("v1", "Service", "services")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 _API_VERSION = re.compile(r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?v[0-9][a-z0-9]*")
 """It becomes part of a path, and a submitter may have written it."""
-_KNOWN = {(each.api_version, each.kind): each for each in (JOB, POD, SECRET, EVENT, SERVICE)}
+_KNOWN = {(each.api_version, each.kind): each for each in (JOB, POD, SECRET, EVENT, CONFIG_MAP)}
 
 
 class Kinds:
