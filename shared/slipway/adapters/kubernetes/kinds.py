@@ -52,9 +52,11 @@ POD = Kind("v1", "Pod", "pods")
 SECRET = Kind("v1", "Secret", "secrets")
 EVENT = Kind("v1", "Event", "events")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SERVICE = Kind("v1", "Service", "services")
 _API_VERSION = re.compile(r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?v[0-9][a-z0-9]*")
 """It becomes part of a path, and a submitter may have written it."""
-_KNOWN = {(each.api_version, each.kind): each for each in (JOB, POD, SECRET, EVENT, CONFIG_MAP)}
+# What runs and builds are mostly made of: of these no cluster is asked.
+_KNOWN = {(each.api_version, each.kind): each for each in (JOB, POD, SECRET, EVENT, CONFIG_MAP, SERVICE)}
 
 
 class Kinds:
